@@ -1,0 +1,56 @@
+"""Keeps a whole tree of processes inside a memory budget.
+
+The names below are the public interface. They are imported when first used (PEP 562): the runner imports parts of this
+package before the user's command starts, and must not pay for the rest.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .config import load_settings
+    from .errors import MemguardError, ReadError, UsageError
+    from .events import Outcome, ProcessFigure, Run, Snapshot
+    from .hookspecs import hookimpl
+    from .settings import Settings
+    from .units import format_size, parse_size
+
+__all__ = [
+    "MemguardError",
+    "Outcome",
+    "ProcessFigure",
+    "ReadError",
+    "Run",
+    "Settings",
+    "Snapshot",
+    "UsageError",
+    "format_size",
+    "hookimpl",
+    "load_settings",
+    "parse_size",
+]
+
+_HOMES = {
+    "MemguardError": "errors",
+    "Outcome": "events",
+    "ProcessFigure": "events",
+    "ReadError": "errors",
+    "Run": "events",
+    "Settings": "settings",
+    "Snapshot": "events",
+    "UsageError": "errors",
+    "format_size": "units",
+    "hookimpl": "hookspecs",
+    "load_settings": "config",
+    "parse_size": "units",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from its module."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{home}"), name)

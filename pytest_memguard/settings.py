@@ -1,0 +1,289 @@
+"""The one table of settings: what each is called in a file, a variable and on the command line, and what it accepts.
+
+Everything that knows a setting by name (loader, `--show-config`, error messages, the pytest plugin) reads this table.
+The environment is read here, too, with the names of the guide this project was created from.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pytest_memguard.errors import UsageError, printable, quote
+from pytest_memguard.units import TB, parse_seconds, parse_size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Any
+
+EXPECTED_SWITCH = "expected 1, 0, true, false, yes, no, on or off"
+SHORTEST_INTERVAL = 0.05  # seconds; a snapshot is about 1 KB, so this is 20 KB of log a second
+
+_SWITCH = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+
+class Setting:
+    """One setting. `parse(value, written_in_file)` raises ValueError, whose text says what was expected."""
+
+    __slots__ = ("bun_variable", "default", "generic_variable", "help", "key", "name", "options", "parse", "variable")
+
+    def __init__(
+        self,
+        key: str,
+        parse: Callable[[object, bool], Any],
+        default: Any,
+        help: str,  # noqa: A002 - the word everybody knows
+        *,
+        options: tuple[str, ...] = (),
+        bun_variable: str = "",
+        generic_variable: str = "",
+    ) -> None:
+        self.key = key  # in the file
+        self.name = key.replace("-", "_")  # as an attribute of Settings
+        self.variable = "MEMGUARD_" + self.name.upper()
+        self.bun_variable = bun_variable  # read when the command is bun test
+        self.generic_variable = generic_variable  # read for any command
+        self.options = options  # the long spelling last
+        self.parse = parse
+        self.default = default  # as a user would write it
+        self.help = help
+
+
+def _parse_size(value: object, _written_in_file: bool) -> Any:
+    """Check a size, and return it as it was written: what a percentage is of is known only when it is chosen."""
+    parse_size(value, total=TB)  # type: ignore[arg-type]
+    return value
+
+
+def _parse_interval(value: object, _written_in_file: bool) -> float:
+    seconds = parse_seconds(value)  # type: ignore[arg-type]
+    if seconds < SHORTEST_INTERVAL:
+        raise ValueError(f"expected a number of seconds of at least {SHORTEST_INTERVAL}, such as 3, 0.5 or 500ms")
+    return seconds
+
+
+def _parse_grace(value: object, _written_in_file: bool) -> float:
+    return parse_seconds(value)  # type: ignore[arg-type]
+
+
+def _parse_path(value: object, written_in_file: bool) -> str | None:
+    if value is False and written_in_file:  # TOML has no word for "none", and a profile may want no log
+        return None
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise ValueError("expected the path of a file" + (", or false for none" if written_in_file else ""))
+    return value
+
+
+def _parse_switch(value: object, written_in_file: bool) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and not written_in_file:
+        switch = _SWITCH.get(value.strip().lower())
+        if switch is not None:
+            return switch
+    raise ValueError("expected true or false" if written_in_file else EXPECTED_SWITCH)
+
+
+def _parse_verbose(value: object, written_in_file: bool) -> bool:
+    """Accept, from a variable, any whole number too: VERBOSE=2 is what other programs are told."""
+    if isinstance(value, str) and not written_in_file:
+        digits = value.strip()
+        if digits.isascii() and digits.isdigit():
+            return digits.strip("0") != ""
+        try:
+            return _parse_switch(value, written_in_file)
+        except ValueError:
+            raise ValueError(EXPECTED_SWITCH + ", or a whole number") from None
+    return _parse_switch(value, written_in_file)
+
+
+SETTINGS = (
+    Setting(
+        "limit",
+        _parse_size,
+        800,
+        "memory that the tree may use: MB, or with a unit, or a percentage of the usable RAM",
+        options=("-t", "--limit"),
+        bun_variable="BUN_TEST_MEMORY_THRESHOLD",
+        generic_variable="MEMORY_THRESHOLD",
+    ),
+    Setting("warn", _parse_size, "90%", "level above which a warning is given: a size, or a percentage of the limit"),
+    Setting(
+        "interval",
+        _parse_interval,
+        3,
+        "seconds between two snapshots in the log",
+        options=("-i", "--interval"),
+        bun_variable="BUN_TEST_CHECK_INTERVAL",
+        generic_variable="CHECK_INTERVAL",
+    ),
+    Setting(
+        "log",
+        _parse_path,
+        None,
+        "file to which snapshots are appended",
+        options=("-l", "--log"),
+        bun_variable="BUN_TEST_LOG_FILE",
+    ),
+    Setting(
+        "verbose",
+        _parse_verbose,
+        False,
+        "show a status line while the command runs, and the peak at its end",
+        options=("-v", "--verbose"),
+        bun_variable="BUN_TEST_VERBOSE",
+        generic_variable="VERBOSE",
+    ),
+    Setting(
+        "notify",
+        _parse_switch,
+        True,
+        "show a desktop notification when memguard stops the command",
+        options=("--no-notify", "--notify"),
+    ),
+    Setting(
+        "grace",
+        _parse_grace,
+        5,
+        "seconds between SIGTERM and SIGKILL",
+        options=("--grace",),
+    ),
+    Setting(
+        "leave-running",
+        _parse_switch,
+        False,
+        "let processes that the command leaves behind run on",
+        options=("--leave-running",),
+    ),
+)
+BY_NAME = {setting.name: setting for setting in SETTINGS}
+BY_KEY = {setting.key: setting for setting in SETTINGS}
+
+PROFILE_VARIABLE = "MEMGUARD_PROFILE"
+# Set by memguard itself in the processes that it starts, or (the reader) by its tests: no settings of a user.
+INTERNAL_VARIABLES = ("MEMGUARD_RUN", "MEMGUARD_READER", "MEMGUARD_LIFELINE")
+
+
+class Settings:
+    """The effective settings of one run, and where each came from. Sizes are bytes, durations seconds."""
+
+    __slots__ = (
+        "_notes",
+        "_sources",
+        "config_file",
+        "grace",
+        "interval",
+        "leave_running",
+        "limit",
+        "log",
+        "notify",
+        "profile",
+        "verbose",
+        "warn",
+    )
+    limit: int
+    warn: int
+    interval: float
+    log: str | None
+    verbose: bool
+    notify: bool
+    grace: float
+    leave_running: bool
+    profile: str | None
+    config_file: str | None
+
+    def __init__(self, values: Mapping[str, Any], sources: Mapping[str, str], notes: Mapping[str, str]) -> None:
+        for name, value in values.items():
+            setattr(self, name, value)
+        self._sources = sources
+        self._notes = notes
+
+    def source(self, name: str) -> str:
+        """Return where the value of setting `name` came from: "-t", "MEMGUARD_LIMIT", "default", or file and table."""
+        return self._sources[name]
+
+    def note(self, name: str) -> str:
+        """Return what a percentage was taken of, such as "50% of physical memory"; otherwise nothing."""
+        return self._notes.get(name, "")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return, for a message about an unknown `word`, the nearest known one, or else all there are, in parentheses."""
+    import difflib  # 8 ms with what it imports: on the way to an error only
+
+    names = list(known)
+    close = difflib.get_close_matches(word[:100], names, n=1, cutoff=0.6)
+    if close:
+        return f"(did you mean {close[0]}?)"
+    return f"(known are {', '.join(names)})"
+
+
+def read_environment(environ: Mapping[str, str], command: Sequence[str]) -> dict[str, tuple[Any, str]]:
+    """Return name of setting -> (value, variable) for all that `environ` sets for `command`.
+
+    memguard's own variables are all checked; the guide's are read only where they decide, because other programs
+    use such names, too. An empty variable is one that is not set. Raises UsageError.
+    """
+    _check_names(environ)
+    bun_test = is_bun_test(command)
+    found: dict[str, tuple[Any, str]] = {}
+    for setting in SETTINGS:
+        variables = (setting.variable, setting.bun_variable if bun_test else "", setting.generic_variable)
+        for variable in variables:
+            text = environ.get(variable, "") if variable else ""
+            if not text:
+                continue
+            try:
+                found[setting.name] = (setting.parse(text, False), variable)
+            except ValueError as error:
+                cure = "" if variable == setting.variable else f", or set {setting.variable}, which wins"
+                raise UsageError(f"{variable}: {error}, got {quote(text)}; correct or unset it{cure}") from None
+            break
+    return found
+
+
+def _check_names(environ: Mapping[str, str]) -> None:
+    known = [setting.variable for setting in SETTINGS] + [PROFILE_VARIABLE]
+    for name in environ:
+        if not name.startswith("MEMGUARD_") or name in known or name in INTERNAL_VARIABLES or not environ[name]:
+            continue
+        raise UsageError(
+            f"{printable(name[:100])}: memguard has no such variable {nearest(name, known)}; correct or unset it"
+        )
+
+
+# Flags whose value is the next word (bun --help, npx --help): it must not be taken for the command's name.
+_FLAGS_WITH_VALUE = {
+    "bun": ("--cwd", "--env-file", "--config", "-c", "--preload", "-r", "--require", "--import", "--filter", "-F",
+            "--shell", "--port", "--conditions", "--define", "-d", "--loader", "-l", "--tsconfig-override"),
+    "bunx": ("-p", "--package", "--cwd", "--env-file", "--registry", "--ca", "--cafile", "--minimum-release-age"),
+    "npx": ("-p", "--package", "-w", "--workspace", "--registry", "--prefix", "--cache", "--loglevel"),
+}  # fmt: skip
+
+
+def is_bun_test(command: Sequence[str]) -> bool:
+    """Tell whether `command` is `bun test`: also by its path, with flags, as `bun run test`, by bunx or npx."""
+    words = list(command)
+    while words:
+        program = os.path.basename(words[0])
+        program = program.partition("@")[0]  # npx bun@1.2 test
+        if program not in _FLAGS_WITH_VALUE:
+            return False
+        words = _without_flags(words[1:], _FLAGS_WITH_VALUE[program])
+        if program != "bun":
+            continue
+        if words[:1] == ["x"]:  # bun x is bunx
+            words[0] = "bunx"
+            continue
+        if words[:1] == ["run"]:
+            words = _without_flags(words[1:], _FLAGS_WITH_VALUE["bun"])
+        return words[:1] == ["test"]
+    return False
+
+
+def _without_flags(words: list[str], with_value: tuple[str, ...]) -> list[str]:
+    """Return `words` from the first on that is neither a flag nor a flag's value."""
+    position = 0
+    while position < len(words) and words[position].startswith("-"):
+        position += 2 if words[position] in with_value else 1
+    return words[position:]
