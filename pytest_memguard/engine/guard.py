@@ -1,0 +1,317 @@
+"""The guard: one loop that takes readings, decides, acts and tells.
+
+    wait -> who is in the tree -> how much -> decide -> (hold still, measure, end) -> tell -> wait
+
+Deciding is in `budget`, `pace` and `ladder`, which are pure; acting is in `enforce`; what the run's owner contributes
+(its signals, the command's end) comes from a `Host`.
+"""
+
+from __future__ import annotations
+
+import time
+
+from pytest_memguard import events
+
+from . import budget as budgets
+from . import pace
+from .commandline import display
+from .history import NEW_PEAK, History, Peak
+from .idleness import Idleness
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from pytest_memguard.outputs.sinks import Sinks
+
+    from .budget import Budget
+    from .enforce import Ending, Enforcer
+    from .members import Member, Reader, Reading
+    from .meter import Meter
+    from .tree import Tree
+else:
+    Protocol = object
+
+SETTLE = 0.25  # seconds that workers have to notice that the command ended (a closed pipe, a lost parent)
+SETTLE_STEP = 0.005
+ENDED = ("zombie", "gone")
+HALF_FULL_GAP = 2.0  # seconds
+NAMED = 8  # processes by name in a snapshot; the rest is summed
+MEASURE_COST_SHARE = 100  # measuring takes at most 1/100 of the time, and only while something changes
+SAME_SIZE = 0.98
+SHOWN_COST_SHARE = 30  # ... 1/30 when the figure is shown to somebody
+CHANGE_WORTH_MEASURING = 0.02  # of RSS, since the last measurement
+
+
+class Host(Protocol):
+    """Who runs the guard: it owns the command, and the descriptors and signals that can wake the loop."""
+
+    def wait(self, seconds: float) -> bool:
+        """Return False after `seconds`, or True earlier when something happened."""
+
+    def reap(self) -> object:
+        """Collect children that ended."""
+
+    def has_ended(self) -> bool:
+        """Return whether the command itself has ended."""
+
+    def must_end(self) -> bool:
+        """Return whether the tree has to be ended now, whatever it holds."""
+
+    def in_hurry(self) -> bool:
+        """Return whether there is no time for SIGTERM and grace."""
+
+
+class Guard:
+    """Keeps one tree inside its budget until the command ends. `run` does it all; the rest is for tests and sinks."""
+
+    def __init__(
+        self,
+        *,
+        run: events.Run,
+        reader: Reader,
+        tree: Tree,
+        meter: Meter,
+        budget: Budget,
+        enforcer: Enforcer,
+        sinks: Sinks,
+        host: Host,
+        interval: float,
+        grace: float,
+        processors: int,
+        started: float,
+    ) -> None:
+        """Take `interval` and `grace` in seconds; `started` is when the command was, on the monotonic clock."""
+        self.history = History()
+        self.peak = Peak()
+        self._run = run
+        self._reader = reader
+        self._tree = tree
+        self._meter = meter
+        self._budget = budget
+        self._enforcer = enforcer
+        self._sinks = sinks
+        self._host = host
+        self._interval = interval
+        self._grace = grace
+        self._idleness = Idleness(reader, tree, processors)
+        self._speed = pace.plausible_speed(processors)
+        self._fastest = self._speed * 8  # a burst between two close looks must not set the pace for ever
+        self._started = started
+        self._next_snapshot = started + interval
+        self._last: Reading | None = None
+        self._warned = False
+        self._grows_on = False  # some member does not heed SIGSTOP
+        self._rescan = True
+
+    def run(self) -> tuple[events.Snapshot | None, Ending | None]:
+        """Guard until the command ends; return the breach and how the tree was ended, both None when it was not."""
+        self._sinks.emit(events.STARTED, run=self._run)
+        while True:
+            self._host.reap()
+            if self._host.has_ended():
+                return None, None
+            if self._host.must_end():
+                return None, self.end()
+            reading = self._look()
+            breach = self._decide(reading)
+            if breach is not None:
+                self._sinks.emit(events.BREACH, snapshot=breach)
+                return breach, self.end(stopped=True, hurry=self._grows_on)
+            self._record(reading)
+            self._tell(reading)
+            # The tree can only be within its limit here, so `high` is what counts.
+            delay = pace.next_look(self._budget.limit - reading.high, self._speed, reading.growth_speed)
+            self._idleness.looked(self._budget.limit - reading.high)
+            self._sleep(delay)
+
+    def end(self, *, stopped: bool = False, hurry: bool = False) -> Ending:
+        """End whatever is left of the tree; `stopped` says that it holds still, `hurry` leaves out SIGTERM."""
+        return self._enforcer.end(
+            limit=self._budget.limit,
+            grace=self._grace,
+            wait=self._wait_while_ending,
+            stopped=stopped,
+            hurry=hurry,
+        )
+
+    def _sleep(self, delay: float) -> None:
+        """Wait until the next look is due, or something happened."""
+        while True:
+            until_snapshot = self._next_snapshot - time.monotonic() if self._sinks else float("inf")
+            happened = self._host.wait(max(0.0, min(delay, until_snapshot)))
+            if happened or until_snapshot <= delay or self._host.must_end():
+                return
+            if self._last is not None and time.monotonic() - self._last.time > self._longest_gap(self._last):
+                return
+            headroom = self._idleness.headroom_left(self._speed)
+            if headroom <= 0:
+                return
+            delay = pace.next_look(headroom, self._speed)
+
+    def _longest_gap(self, last: Reading) -> float:
+        """Return the seconds after which a look is taken though nobody worked."""
+        if self._sinks:
+            return pace.SLOWEST  # the peak is shown: a member that grew and ended unseen would be missing in it
+        # Above half the limit a measurement may show that much is shared, and looks can be further apart.
+        return HALF_FULL_GAP if last.high * 2 > self._budget.limit else float("inf")
+
+    def elapsed(self) -> float:
+        """Return seconds since the command was started."""
+        return time.monotonic() - self._started
+
+    def members_left(self) -> list[events.ProcessFigure]:
+        """Return who is still in the tree after the command has ended, the largest first.
+
+        Workers that end because the command did get a moment for it: they were not left running.
+        """
+        deadline = time.monotonic() + SETTLE
+        while True:
+            self._host.reap()
+            reading = self._look()
+            if budgets.judge(reading, self._budget) == budgets.WITHIN:
+                self._record(reading)
+            living = [member for member in self._tree.members.values() if self._reader.state(member) not in ENDED]
+            if not living or time.monotonic() >= deadline or self._host.in_hurry():
+                return self.figures(living)
+            self._host.wait(SETTLE_STEP)
+
+    def snapshot(self, event: str) -> events.Snapshot:
+        """Describe the tree as it was at the last look."""
+        members = [member for member in self._tree.members.values() if member.resident or member.swapped]
+        reading = self._last
+        return events.Snapshot(
+            event=event,
+            run=self._run,
+            time=time.time(),
+            elapsed=self.elapsed(),
+            total=self._total(reading) if reading else 0,
+            resident=reading.resident if reading and members else 0,
+            count=len(members),
+            processes=self.figures(members, NAMED),
+            measured=bool(reading and reading.measured and members),
+        )
+
+    def figures(self, members: list[Member], most: int | None = None) -> list[events.ProcessFigure]:
+        """Name members, the largest first."""
+        largest = sorted(members, key=_estimate, reverse=True)[:most]
+        return [
+            events.ProcessFigure(
+                member.pid, display(self._reader.command(member.pid)), member.estimate(), self._reader.age(member)
+            )
+            for member in largest
+        ]
+
+    def _look(self) -> Reading:
+        """Take a reading, new members first, and learn from it."""
+        if self._reader.forked() or self._rescan or self._tree.has_undecided():
+            self._tree.scan()
+        now = time.monotonic()
+        before = len(self._tree.members)
+        reading = self._meter.read(self._tree, now)
+        # A pid that was freed may be another member's already, and its fork was seen before this look.
+        self._rescan = len(self._tree.members) < before
+        last, self._last = self._last, reading
+        if last is not None:
+            self._speed = min(self._fastest, pace.learned_speed(self._speed, reading.growth, now - last.time))
+        return reading
+
+    def _record(self, reading: Reading) -> None:
+        """Remember a reading that was decided on: a doubtful one is measured by then."""
+        peak = self.peak
+        shown = self._sinks and (self._total(reading) > peak.total or reading.time >= self._next_snapshot)
+        if shown and not reading.measured and self._is_worth_measuring(reading, SHOWN_COST_SHARE):
+            self._measure(reading)
+        total = self._total(reading)
+        self.history.add(reading.time, total)
+        if reading.measured and not peak.certain and reading.resident >= peak.total * SAME_SIZE:
+            peak.total = 0  # at the same RSS the tree holds less than was thought
+        if total > peak.total:
+            if total > peak.total * NEW_PEAK or not peak.pid:
+                largest = max(self._tree.members.values(), key=_estimate, default=None)
+                if largest is not None:
+                    peak.pid = largest.pid
+                    peak.command = display(self._reader.command(largest.pid)) or peak.command
+                    peak.share = largest.estimate()
+            peak.total = total
+            peak.certain = reading.measured or reading.count == 1
+            peak.at = reading.time - self._started
+
+    def _total(self, reading: Reading) -> int:
+        """Return the best figure for what the tree holds, in bytes."""
+        if self._meter.has_measured():
+            return min(reading.high, sum(map(_estimate, self._tree.members.values())))
+        return reading.high
+
+    def _decide(self, reading: Reading) -> events.Snapshot | None:
+        """Return the snapshot of a confirmed breach, with the tree holding still; None when all is well."""
+        answer = budgets.judge(reading, self._budget)
+        if answer == budgets.WITHIN:
+            self._measure_in_good_time(reading)
+            return None
+        if answer == budgets.DOUBT and not budgets.must_hold_still(
+            reading.growth_speed, self._meter.cost(reading.resident), self._budget
+        ):
+            total = self._measure(reading)
+            if total <= self._budget.limit:
+                return None
+        return self._hold_and_confirm()
+
+    def _hold_and_confirm(self) -> events.Snapshot | None:
+        """Hold the tree still and measure it once more, for the record; let it go when it is within its limit."""
+        held = self._enforcer.hold_still()
+        still = self._enforcer.wait_until_still(self._budget.limit)
+        reading = self._look()
+        if not still:
+            # Measuring takes 15 ms for 512 MB, in which a member inside mmap(MAP_POPULATE) gains 30 MB.
+            self._grows_on = True
+            self._record(reading)
+            return self.snapshot(events.BREACH)
+        total = self._measure(reading)
+        if total > self._budget.limit:
+            self._record(reading)
+            return self.snapshot(events.BREACH)
+        self._enforcer.let_go(held)
+        return None
+
+    def _measure(self, reading: Reading, headroom: int | None = None) -> int:
+        """Measure, and put it down in the reading unless the meter gave up; see `Meter.measure`."""
+        total = self._meter.measure(self._tree, reading.time, headroom)
+        if total >= 0:
+            reading.high = total
+            reading.measured = True
+        return total
+
+    def _measure_in_good_time(self, reading: Reading) -> None:
+        """Measure on the way up, while there is time: then a breach is certain without a measurement."""
+        headroom = self._budget.limit - reading.high
+        if reading.resident * 2 < self._budget.limit or not self._is_worth_measuring(reading, MEASURE_COST_SHARE):
+            return
+        is_cheap = self._meter.cost(reading.resident) < headroom / self._speed / 2
+        self._measure(reading, None if is_cheap else headroom)
+
+    def _is_worth_measuring(self, reading: Reading, share: int) -> bool:
+        """Return whether something changed since the last measurement, and that one's price is paid off."""
+        meter = self._meter
+        if meter.has_measured() and meter.age(reading.time) < max(0.1, share * meter.cost(reading.resident)):
+            return False
+        return meter.has_changed(reading, CHANGE_WORTH_MEASURING)
+
+    def _tell(self, reading: Reading) -> None:
+        """Emit what is due."""
+        if not self._sinks:
+            return
+        if not self._warned and budgets.reaches_warning(self._total(reading), self._budget):
+            self._warned = True
+            self._sinks.emit(events.WARNING, snapshot=self.snapshot(events.WARNING))
+        if reading.time >= self._next_snapshot:
+            self._next_snapshot = max(self._next_snapshot + self._interval, reading.time)
+            self._sinks.emit(events.SNAPSHOT, snapshot=self.snapshot(events.SNAPSHOT))
+
+    def _wait_while_ending(self, seconds: float) -> bool:
+        self._host.wait(seconds)
+        return self._host.in_hurry()
+
+
+def _estimate(member: Member) -> int:
+    return member.estimate()

@@ -1,0 +1,181 @@
+"""The engine's nouns: a member, what a reader of the system must offer, and a reading.
+
+Plain classes with slots: `dataclasses` and `typing` cost 2-3 MB each, more than the whole guard may add to Python.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Protocol
+else:
+    Protocol = object
+
+
+EVERYTHING = 1 << 62  # bytes: more than anybody holds
+
+
+class Identity:
+    """Who a process is at one moment: `pid` and `started` together name it for ever, the rest says where it belongs.
+
+    `started` is the reader's own unit (clock ticks since boot on Linux, seconds since the epoch through psutil).
+    """
+
+    __slots__ = ("family", "group", "parent", "pid", "session", "started")
+
+    def __init__(self, pid: int, started: float, parent: int, group: int, session: int, family: int) -> None:
+        self.pid = pid
+        self.started = started
+        self.parent = parent
+        self.group = group
+        self.session = session
+        self.family = family
+
+
+class Member:
+    """One process of the tree, with what was last read of it. All amounts are bytes.
+
+    `family` is the same for processes that forked from each other and have not called exec since: only they can share
+    anonymous memory. 0 means unknown. `measured` is the footprint at the last measurement, -1 before the first one;
+    `measured_*` are the other counters at that moment. `common` is the anonymous memory that may be shared with others
+    of the family: what was there when the member was first seen or forked last (`forked`: since the last look).
+    """
+
+    __slots__ = (
+        "anonymous",
+        "common",
+        "family",
+        "forked",
+        "handle",
+        "measured",
+        "measured_anonymous",
+        "measured_mapped",
+        "measured_resident",
+        "measured_touched",
+        "parent",
+        "pid",
+        "resident",
+        "started",
+        "swapped",
+        "text",
+    )
+
+    def __init__(self, identity: Identity) -> None:
+        self.pid = identity.pid
+        self.started = identity.started
+        self.parent = identity.parent
+        self.family = identity.family
+        self.handle: int = -1
+        self.text = b""
+        self.resident = 0
+        self.anonymous = 0
+        self.common = EVERYTHING
+        self.forked = False
+        self.swapped = 0
+        self.measured = -1
+        self.measured_resident = 0
+        self.measured_anonymous = 0
+        self.measured_mapped = 0
+        self.measured_touched = 0
+
+    def estimate(self) -> int:
+        """Return the best figure for what this member holds now, in bytes, without measuring again."""
+        held = self.resident + self.swapped
+        if self.measured < 0:
+            return held
+        return min(held, max(0, self.measured + held - self.measured_resident))
+
+    def __repr__(self) -> str:
+        return f"<Member {self.pid} {self.resident >> 20} MB>"
+
+
+class Footprint:
+    """A measured footprint in bytes: `total`, and `mapped`, the part of it that is files and shared memory."""
+
+    __slots__ = ("mapped", "total")
+
+    def __init__(self, total: int, mapped: int) -> None:
+        self.total = total
+        self.mapped = mapped
+
+
+class Reader(Protocol):
+    """What the engine needs of a system: one implementation a platform, chosen in `readers.py`."""
+
+    name: str
+    adopts: bool  # orphans of the tree become children of the guard (Linux subreaper)
+    exact: bool  # `resident` already is the footprint (macOS)
+
+    def forked(self) -> bool:
+        """Return whether any process may have been started since the last `recent` (False only when surely not)."""
+
+    def recent(self) -> range | None:
+        """Return the pids that were handed out since the last call, None when that is not known."""
+
+    def busy(self) -> float | None:
+        """Return the CPU seconds all processes of the machine have spent since some moment; None when not known."""
+
+    def worked(self, members: Iterable[Member]) -> float | None:
+        """Return the CPU seconds these have spent together; None when one is gone or it is not known."""
+
+    def pids(self) -> set[int]:
+        """Return the pids of all processes that can be seen."""
+
+    def reused(self) -> bool:
+        """Return whether pids have started again from the bottom since the last call."""
+
+    def identify(self, pid: int) -> Identity | None:
+        """Return who `pid` is now, None when it is gone."""
+
+    def carries(self, pid: int, cookie: str) -> bool:
+        """Return whether the environment `pid` was started with holds `cookie`."""
+
+    def is_same(self, member: Member) -> bool:
+        """Return whether the member's pid still belongs to the process it was found as."""
+
+    def weigh(self, members: Iterable[Member]) -> tuple[int, int, list[Member]]:
+        """Refresh each member; return (sum of resident, growth of those seen before, members that are gone), bytes."""
+
+    def footprint(self, member: Member) -> Footprint | None:
+        """Measure one member, which is dear; None where the system does not tell."""
+
+    def touched(self, member: Member) -> int:
+        """Return an upper bound in bytes for the memory the member has written to first, or copied, so far."""
+
+    def shares_map(self, member: Member, other: Member) -> bool:
+        """Return whether two members run on one memory map (a vfork child before exec)."""
+
+    def state(self, member: Member) -> str:
+        """Return "running", "stopped", "zombie" (no thread left) or "gone"."""
+
+    def command(self, pid: int) -> list[str]:
+        """Return the command line, or ["[name]"] where there is none, [] when gone."""
+
+    def age(self, member: Member) -> float:
+        """Return seconds since the member was started."""
+
+    def owner(self, member: Member) -> int:
+        """Return the user id a member runs under, -1 when unknown."""
+
+    def release(self, member: Member) -> None:
+        """Let go of what the reader keeps open for a member."""
+
+
+class Reading:
+    """One look at the tree; amounts in bytes, `time` on the monotonic clock in seconds.
+
+    The footprint of the tree lies between `low` and `high`. `growth` is what members known from the look before added.
+    """
+
+    __slots__ = ("count", "growth", "growth_speed", "high", "low", "measured", "resident", "time")
+
+    def __init__(self, time: float, count: int, resident: int, low: int, high: int, growth: int) -> None:
+        self.time = time
+        self.count = count
+        self.resident = resident
+        self.low = low
+        self.high = high
+        self.growth = growth
+        self.growth_speed = 0.0  # bytes a second since the look before
+        self.measured = False

@@ -1,0 +1,36 @@
+"""Becoming the parent of every orphan below this process (prctl(2), PR_SET_CHILD_SUBREAPER, Linux 3.4).
+
+This must be done before the command is started, so its price is the command's delay. `_ctypes`, the C half of the
+standard `ctypes`, does it in 0.8 ms; importing `ctypes` and loading a library through it takes 3.4 ms.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def become_subreaper() -> bool:
+    """Make this process the subreaper of its descendants, those it has already included; False when refused."""
+    return bool(_prctl()(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+
+
+def _prctl() -> Any:
+    """Return prctl(2) as a function of integers."""
+    try:
+        import _ctypes
+
+        address = _ctypes.dlsym(_ctypes.dlopen(None, 0), "prctl")  # type: ignore[arg-type]
+        call = _ctypes.call_function
+    except (ImportError, AttributeError, OSError):  # an interpreter that is not CPython
+        import ctypes
+
+        return ctypes.CDLL(None).prctl
+
+    def prctl(*arguments: int) -> int:
+        return int(call(address, arguments))
+
+    return prctl

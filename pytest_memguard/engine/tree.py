@@ -1,0 +1,153 @@
+"""Who is in the tree.
+
+Two rules. With a subreaper (Linux) every orphan becomes a child of the guard, so a process belongs to the tree exactly
+when the chain of its parents leads to the guard: nothing can leave, whatever it clears, closes or calls. Without one
+the tree is sticky: whoever was once seen as a descendant stays a member, and what detached between two looks is found
+by the process group or session of a member that led it, or by the cookie in its environment.
+
+A look costs next to nothing when nothing was forked; otherwise only pids that were not there before are examined, so
+the price is in what is new and not in how much runs on the machine.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .members import Identity, Member, Reader
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .roster import Roster
+
+SCANS_TO_DECIDE = 3  # a pid is handed out before its process can be seen, and a thread's never can
+PARENT_LOOKUPS = 5  # a parent that dies while it is looked up changes its child's parent: ask again, but not for ever
+
+
+class Tree:
+    """The members of one guarded run. The guard (this process), its front, and pids 0 and 1 never belong."""
+
+    def __init__(self, reader: Reader, *, cookie: str, roster: Roster | None = None) -> None:
+        """`cookie` is in the environment of the command; `roster` is told who joins."""
+        self.members: dict[int, Member] = {}
+        self._reader = reader
+        self._guard = os.getpid()
+        self._cookie = cookie
+        self._since = 0.0  # when the first member was started: whoever is older is none
+        self._roster = roster
+        self._outside: set[int] = {0, 1, self._guard, os.getppid()}
+        self._undecided: dict[int, int] = {}  # pid -> scans left to see it
+        self._leaders: set[int] = set()  # pids of members, alive or not: groups and sessions they led are ours
+
+    def add(self, pid: int) -> Member | None:
+        """Take `pid` in as a member by knowledge from elsewhere: the command itself, or a roster. None when gone."""
+        identity = self._reader.identify(pid)
+        if identity is None:
+            return None
+        member = self._join(identity)
+        self._since = self._since or identity.started
+        self._tell_roster()
+        return member
+
+    def restore(self, pid: int, started: str) -> None:
+        """Take back in who was a member before: alive under the same pid and start time, or known as a leader."""
+        if pid in self._outside:
+            return
+        identity = self._reader.identify(pid)
+        if identity is not None and repr(identity.started) == started:
+            self._join(identity)
+        self._leaders.add(pid)
+
+    def scan(self) -> list[Member]:
+        """Look for new members; return them."""
+        recent = self._reader.recent()
+        if recent is None:
+            pids = self._reader.pids()
+            if self._reader.reused():
+                self._outside = {0, 1, self._guard, os.getppid()}
+            else:
+                self._outside &= pids | {0, 1}
+            fresh = pids.difference(self._outside, self.members)
+        else:
+            fresh = set(recent).difference(self.members)
+            self._outside -= fresh
+            fresh |= self._undecided.keys()
+        found: list[Member] = []
+        for pid in fresh:
+            self._classify(pid, found)
+        for pid in self._undecided.keys() & (self.members.keys() | self._outside):
+            del self._undecided[pid]
+        if found:
+            self._tell_roster()
+        return found
+
+    def has_undecided(self) -> bool:
+        """Return whether a scan is due though nothing was forked since the last one."""
+        return bool(self._undecided)
+
+    def drop(self, member: Member) -> None:
+        """Forget a member that is gone."""
+        self._reader.release(member)
+        if self.members.get(member.pid) is member:
+            del self.members[member.pid]
+
+    def _classify(self, pid: int, found: list[Member]) -> None:
+        """Decide whether `pid` belongs, and with it those above it that are not known yet.
+
+        Climbs from child to parent until somebody is known, then comes down again deciding (not by recursion: a tree
+        may be deeper than Python's stack). Who cannot be decided on is tried again at the next scan.
+        """
+        chain: list[Identity] = []
+        lookups = 0
+        current = pid
+        while current not in self.members and current not in self._outside:
+            identity = self._reader.identify(current)
+            if identity is None:
+                # Not to be seen yet, or gone. If it is a parent that is gone, its child has another one by now.
+                lookups += 1
+                if not chain or lookups >= PARENT_LOOKUPS:
+                    self._try_again(pid)
+                    return
+                current = chain.pop().pid
+                continue
+            self._leaders.discard(current)  # a new process: a group or session of that number has ceased to be
+            chain.append(identity)
+            if (identity.parent == self._guard and self._reader.adopts) or identity.parent == current:
+                break
+            current = identity.parent
+        belongs = current in self.members
+        for identity in reversed(chain):
+            adopted = identity.parent == self._guard and self._reader.adopts
+            belongs = belongs or adopted or self._left_a_trace(identity)
+            if belongs:
+                found.append(self._join(identity))
+            else:
+                self._outside.add(identity.pid)
+
+    def _try_again(self, pid: int) -> None:
+        self._undecided[pid] = self._undecided.get(pid, SCANS_TO_DECIDE) - 1
+        if self._undecided[pid] <= 0:
+            del self._undecided[pid]
+
+    def _left_a_trace(self, identity: Identity) -> bool:
+        """Return whether a process whose parent is a stranger is an orphan of ours; with a subreaper none can be."""
+        if self._reader.adopts or identity.started < self._since:
+            return False
+        return (
+            identity.group in self._leaders
+            or identity.session in self._leaders
+            or self._reader.carries(identity.pid, self._cookie)
+        )
+
+    def _tell_roster(self) -> None:
+        if self._roster is not None:
+            self._roster.write(self.members.values())
+
+    def _join(self, identity: Identity) -> Member:
+        member = Member(identity)
+        parent = self.members.get(identity.parent)
+        if parent is not None and parent.family == member.family:
+            parent.forked = True
+        self.members[identity.pid] = member
+        if not self._reader.adopts:
+            self._leaders.add(identity.pid)
+        return member

@@ -1,0 +1,156 @@
+"""What the guard tells its sinks: the facts of a run, a snapshot, how it ended. Amounts are bytes, times seconds."""
+
+from __future__ import annotations
+
+STARTED = "started"
+SNAPSHOT = "snapshot"
+WARNING = "warning"
+BREACH = "breach"
+FINISHED = "finished"
+
+OK = "ok"
+FAILED = "failed"
+MEMORY = "memory"
+KERNEL_OOM = "kernel-oom"
+SIGNAL = "signal"
+INTERRUPTED = "interrupted"
+
+
+class Run:
+    """A guarded run, as it is known when it starts."""
+
+    __slots__ = ("command", "group", "identifier", "limit", "limit_source", "log", "pid", "reader", "started", "warn")
+
+    def __init__(
+        self,
+        *,
+        identifier: str,
+        command: str,
+        pid: int,
+        group: int,
+        limit: int,
+        limit_source: str,
+        warn: int,
+        log: str | None,
+        reader: str,
+        started: float,
+    ) -> None:
+        """Take `started` in seconds since the epoch; `group` is the process group of the command."""
+        self.identifier = identifier
+        self.command = command
+        self.pid = pid
+        self.group = group
+        self.limit = limit
+        self.limit_source = limit_source
+        self.warn = warn
+        self.log = log
+        self.reader = reader
+        self.started = started
+
+
+class ProcessFigure:
+    """One process in a snapshot: how much it held and how long ago it was started."""
+
+    __slots__ = ("age", "command", "pid", "size")
+
+    def __init__(self, pid: int, command: str, size: int, age: float) -> None:
+        self.pid = pid
+        self.command = command
+        self.size = size
+        self.age = age
+
+
+class Snapshot:
+    """A reading with names: `total` bytes in `count` processes, the largest by name, the rest summed.
+
+    `measured` says whether `total` is the footprint at this moment; otherwise it is RSS + swap less what was found to
+    be shared when the footprint was last measured. `elapsed` is seconds since the command was started.
+    """
+
+    __slots__ = ("count", "elapsed", "event", "measured", "processes", "resident", "run", "time", "total")
+
+    def __init__(
+        self,
+        *,
+        event: str,
+        run: Run,
+        time: float,
+        elapsed: float,
+        total: int,
+        resident: int,
+        count: int,
+        processes: list[ProcessFigure],
+        measured: bool,
+    ) -> None:
+        self.event = event
+        self.run = run
+        self.time = time
+        self.elapsed = elapsed
+        self.total = total
+        self.resident = resident
+        self.count = count
+        self.processes = processes
+        self.measured = measured
+
+    @property
+    def others(self) -> int:
+        """How many processes are summed and not named."""
+        return self.count - len(self.processes)
+
+    @property
+    def others_size(self) -> int:
+        """What the processes that are not named hold together."""
+        return max(0, self.total - sum(process.size for process in self.processes))
+
+
+class Outcome:
+    """How a run ended.
+
+    `status` is what memguard exits with, `verdict` one of the words above. `evidence` says how a kernel kill was
+    recognised. `breach` is the snapshot taken while the tree held still, `leftovers` what the command left running.
+    """
+
+    __slots__ = (
+        "breach",
+        "elapsed",
+        "evidence",
+        "grown",
+        "grown_in",
+        "killed",
+        "leftovers",
+        "peak",
+        "peak_at",
+        "peak_certain",
+        "peak_command",
+        "peak_pid",
+        "peak_share",
+        "rss_instead",
+        "signal",
+        "status",
+        "survivors",
+        "terminated",
+        "unheeded",
+        "verdict",
+    )
+
+    def __init__(self, verdict: str, status: int) -> None:
+        self.verdict = verdict
+        self.status = status
+        self.signal = 0
+        self.elapsed = 0.0
+        self.evidence: str | None = None
+        self.breach: Snapshot | None = None
+        self.grown = 0
+        self.grown_in = 0.0
+        self.peak = 0
+        self.peak_at = 0.0
+        self.peak_certain = True
+        self.peak_command = ""
+        self.peak_pid = 0
+        self.peak_share = 0
+        self.rss_instead = False
+        self.terminated = 0
+        self.killed = 0
+        self.leftovers: list[ProcessFigure] = []
+        self.unheeded = 0  # the signal that asked the command to end, and did not for `grace` seconds
+        self.survivors: list[ProcessFigure] = []

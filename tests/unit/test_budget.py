@@ -1,0 +1,73 @@
+"""What to do about a reading: every case of the two bounds against the limit."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_memguard.engine import budget
+from pytest_memguard.engine.budget import DOUBT, OVER, WITHIN, Budget, judge, must_hold_still, reaches_warning
+from pytest_memguard.engine.members import Reading
+
+MB = 1 << 20
+sizes = st.integers(min_value=0, max_value=1 << 50)
+
+
+def reading(low, high):
+    return Reading(0.0, 1, high, low, high, 0)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "answer"),
+    [
+        (0, 0, WITHIN),
+        (0, 99, WITHIN),
+        (0, 100, WITHIN),
+        (100, 100, WITHIN),
+        (0, 101, DOUBT),
+        (100, 101, DOUBT),
+        (101, 101, OVER),
+        (101, 5000, OVER),
+    ],
+)
+def test_the_bounds_decide_and_the_limit_itself_is_within(low, high, answer):
+    assert judge(reading(low, high), Budget(100, 90)) == answer
+
+
+@given(sizes, sizes, sizes, sizes)
+def test_no_tree_within_its_limit_is_ever_over_and_none_above_it_ever_within(first, second, third, limit):
+    low, true, high = sorted((first, second, third))
+    answer = judge(reading(low, high), Budget(limit, limit))
+    assert answer in ({WITHIN, DOUBT} if true <= limit else {OVER, DOUBT})
+
+
+@given(sizes, sizes, sizes, sizes)
+def test_a_higher_limit_never_makes_the_answer_worse(first, second, one_limit, other_limit):
+    rank = {WITHIN: 0, DOUBT: 1, OVER: 2}
+    low, high = sorted((first, second))
+    lower, higher = sorted((one_limit, other_limit))
+    assert rank[judge(reading(low, high), Budget(higher, 0))] <= rank[judge(reading(low, high), Budget(lower, 0))]
+
+
+def test_the_same_reading_and_budget_give_the_same_answer():
+    assert {judge(reading(10, 200), Budget(100, 90)) for _ in range(3)} == {DOUBT}
+
+
+def test_a_tree_is_held_still_when_it_could_grow_too_much_while_it_is_measured():
+    limit = Budget(800 * MB, 0)
+    allowed = limit.limit * budget.OVERSHOOT_SHARE
+    assert not must_hold_still(allowed / 0.015, 0.015, limit)
+    assert must_hold_still(allowed / 0.015 * 1.01, 0.015, limit)
+    assert not must_hold_still(0.0, 10.0, limit)
+
+
+@given(st.floats(min_value=0, max_value=1e12), st.floats(min_value=0, max_value=10), st.integers(1, 1 << 50))
+def test_what_a_tree_not_held_still_gains_while_measured_stays_below_one_percent(speed, cost, limit):
+    if not must_hold_still(speed, cost, Budget(limit, limit)):
+        assert speed * cost <= limit * 0.01
+
+
+@given(sizes, sizes)
+def test_the_warning_begins_at_its_level(amount, warn):
+    assert reaches_warning(amount, Budget(1 << 60, warn)) == (amount >= warn)
