@@ -1,0 +1,164 @@
+"""The log: one JSON line an event, with the guide's field names, so that its jq commands work as they stand.
+
+Every line is one write(2) on a descriptor opened with O_APPEND: lines of several runs never mix, and a crash leaves
+whole lines. A short write (a full disk) is taken back; the next line starts clean.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from errno import ENOSPC
+
+from pytest_memguard.engine.commandline import shorten
+from pytest_memguard.units import megabytes
+
+from .jsonline import encode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pytest_memguard.events import Outcome, Run, Snapshot
+
+    from .console import Console
+
+COMMAND_SHOWN = 44  # bytes of each command: 8 processes and the rest make less than 1 KB
+
+
+class Log:
+    """Appends to a file of mode 0600. What cannot be written is a warning, once; later lines are tried again."""
+
+    def __init__(self, path: str, console: Console) -> None:
+        self.path = path
+        self._console = console
+        self._warned = False
+        self._descriptor = self._open()
+
+    def memguard_started(self, run: Run) -> None:
+        """Nothing holds memory yet: the line tells what is guarded."""
+        self._append(
+            {
+                **_times(run.started, 0.0),
+                "pgid": run.group,
+                "memoryMB": 0,
+                "processCount": 1,
+                "processes": [{"pid": run.pid, "command": _cut(run.command), "memoryMB": 0}],
+                "thresholdMB": megabytes(run.limit),
+                "event": "started",
+                "run": run.identifier,
+                "command": run.command,
+                "limitSource": run.limit_source,
+                "reader": run.reader,
+            }
+        )
+
+    def memguard_snapshot(self, snapshot: Snapshot) -> None:
+        """Write a snapshot."""
+        self._append(fields(snapshot))
+
+    def memguard_warning(self, snapshot: Snapshot) -> None:
+        """Write where the tree stood when it reached the warn level."""
+        self._append(fields(snapshot))
+
+    def memguard_breach(self, snapshot: Snapshot) -> None:
+        """Write the reading that was too much."""
+        self._append(fields(snapshot))
+
+    def memguard_finished(self, snapshot: Snapshot, outcome: Outcome) -> None:
+        """Write how the run ended."""
+        line = fields(snapshot)
+        line["verdict"] = outcome.verdict
+        line["exitStatus"] = outcome.status
+        line["peakMB"] = megabytes(outcome.peak)
+        line["peakSeconds"] = round(outcome.peak_at, 3)
+        line["peakCommand"] = _cut(outcome.peak_command)
+        if outcome.evidence:
+            line["evidence"] = outcome.evidence
+        self._append(line)
+
+    def _open(self) -> int:
+        try:
+            folder = os.path.dirname(self.path)
+            if folder and not os.path.lexists(folder):  # a file in its place is named better by open
+                os.makedirs(folder, exist_ok=True)
+            # O_NONBLOCK: opening a FIFO that nobody reads fails at once instead of waiting for ever.
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC
+            descriptor = os.open(self.path, flags, 0o600)
+            self._end_half_line(descriptor)
+        except (OSError, ValueError) as error:
+            self._warn(error)
+            return -1
+        return descriptor
+
+    def _end_half_line(self, descriptor: int) -> None:
+        """Begin a new line when whoever wrote last was cut off in one."""
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size == 0:
+            return
+        reading = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            last = os.pread(reading, 1, facts.st_size - 1)
+        finally:
+            os.close(reading)
+        if last != b"\n":
+            os.write(descriptor, b"\n")
+
+    def _append(self, line: dict[str, object]) -> None:
+        if self._descriptor < 0:
+            return
+        data = encode(line)
+        try:
+            written = os.write(self._descriptor, data)
+            if written < len(data):
+                self._take_back(written)
+                self._warn(OSError(ENOSPC, os.strerror(ENOSPC)))
+        except OSError as error:
+            self._warn(error)
+
+    def _take_back(self, written: int) -> None:
+        """Remove the part of a line that fitted, unless another run has written since."""
+        end = os.lseek(self._descriptor, 0, os.SEEK_CUR)
+        if os.fstat(self._descriptor).st_size == end:
+            os.ftruncate(self._descriptor, end - written)
+
+    def _warn(self, error: Exception) -> None:
+        if not self._warned:
+            self._warned = True
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            self._console.line(
+                f"warning: cannot write the log {self.path!r}: {reason}; the guarding goes on without it "
+                "(choose another file with -l, MEMGUARD_LOG or log in [tool.memguard])"
+            )
+
+
+def fields(snapshot: Snapshot) -> dict[str, object]:
+    """Return a snapshot as a line of the log: the guide's fields first, ours after them."""
+    line: dict[str, object] = {
+        **_times(snapshot.time, snapshot.elapsed),
+        "pgid": snapshot.run.group,
+        "memoryMB": megabytes(snapshot.total),
+        "processCount": snapshot.count,
+        "processes": [
+            {"pid": process.pid, "command": _cut(process.command), "memoryMB": megabytes(process.size)}
+            for process in snapshot.processes
+        ],
+        "thresholdMB": megabytes(snapshot.run.limit),
+        "event": snapshot.event,
+        "run": snapshot.run.identifier,
+        "residentMB": megabytes(snapshot.resident),
+        "measured": snapshot.measured,
+    }
+    if snapshot.others > 0:
+        line["otherCount"] = snapshot.others
+        line["otherMB"] = megabytes(snapshot.others_size)
+    return line
+
+
+def _cut(command: str) -> str:
+    short = shorten(command, COMMAND_SHOWN)
+    return short.encode("utf-8", "backslashreplace")[:COMMAND_SHOWN].decode("utf-8", "ignore")
+
+
+def _times(moment: float, elapsed: float) -> dict[str, object]:
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
+    return {"timestamp": stamp, "elapsedSeconds": round(elapsed, 3)}
