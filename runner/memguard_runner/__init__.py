@@ -1,0 +1,1 @@
+"""The runner: `memguard-test [options] [--] command [args...]`."""

@@ -1,0 +1,92 @@
+"""The guard process: starts the command, then imports the engine and runs it until the whole tree is gone."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from pytest_memguard.engine import signals
+from pytest_memguard.engine.subreaper import become_subreaper
+
+from . import launch, statuses
+from .setup import command_environment, outer_lifelines
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .setup import Setup
+
+NAME = b"memguard-guard"
+
+
+def guard_and_exit(setup: Setup) -> None:
+    """Be the guard process. Never returns."""
+    status = statuses.OWN_FAILURE
+    try:
+        if setup.adopts:
+            become_subreaper()
+        for descriptor in outer_lifelines():
+            os.set_inheritable(descriptor, False)
+        started = time.monotonic()
+        pid = launch.start(
+            setup.command, command_environment(setup.cookie), own_session=not setup.terminal, mask=setup.mask
+        )
+        _leave_the_job()
+        from .supervise import supervise
+
+        status = supervise(setup, pid, started)
+    except launch.CannotStart as error:
+        _complain(str(error))
+        status = error.status
+    except BaseException as error:
+        status = _fail(setup, error)
+    finally:
+        _wake(setup.front)
+        os._exit(status)
+
+
+def _wake(front: int) -> None:
+    """Continue a front that Ctrl-Z stopped: it would not see that all is over."""
+    try:
+        if os.getppid() == front:
+            os.kill(front, signals.SIGCONT)
+    except OSError:
+        pass
+
+
+def _leave_the_job() -> None:
+    """Move to a process group of our own: Ctrl-Z, and a kill of the whole job, must not stop the guarding."""
+    try:
+        os.setpgid(0, 0)
+        # Another name than the front's: `killall -9 memguard-test` must leave somebody to end the tree (proc(5), comm).
+        with open("/proc/self/comm", "wb", buffering=0) as name:
+            name.write(NAME)
+    except OSError:  # no procfs (macOS)
+        pass
+    for number in (signals.SIGTTOU, signals.SIGTTIN, signals.SIGTSTP):
+        signals.signal(number, signals.SIG_IGN)
+
+
+def _fail(setup: Setup, error: BaseException) -> int:
+    """End the tree after an error of our own: it must not run unguarded."""
+    from pytest_memguard.errors import MemguardError
+
+    from .lifeline import kill_the_tree
+
+    if isinstance(error, MemguardError):
+        _complain(str(error))
+    else:
+        import traceback
+
+        frames = traceback.extract_tb(error.__traceback__)
+        where = f"{os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else "unknown place"
+        _complain(
+            f"internal error, the command is stopped: {type(error).__name__}: {error} ({where}); please report it"
+        )
+    kill_the_tree(setup)
+    return statuses.OWN_FAILURE
+
+
+def _complain(text: str) -> None:
+    from pytest_memguard.outputs.console import Console
+
+    Console().line(text)

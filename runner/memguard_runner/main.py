@@ -1,0 +1,106 @@
+"""The entry of `memguard-test`: parse, load, start, guard. The one place that prints errors and chooses the status.
+
+What this module imports at its top runs before the user's command does; tests/runner/test_start.py lists it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from pytest_memguard.errors import MemguardError, UsageError
+
+from . import options as command_line
+from . import statuses
+from .launch import keep_standard_descriptors_free
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def main_and_exit() -> None:
+    """Run `memguard-test` and end the process, without the 8 ms that taking the interpreter apart would need."""
+    status = main()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):  # closed, or its reader is gone
+            pass
+    os._exit(status)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `memguard-test` with the given arguments (default: sys.argv[1:]); return the exit status."""
+    keep_standard_descriptors_free()
+    try:
+        return _run(command_line.parse(sys.argv[1:] if arguments is None else arguments))
+    except UsageError as error:
+        _complain(error)
+        return statuses.USAGE
+    except MemguardError as error:
+        _complain(error)
+        return statuses.OWN_FAILURE
+    except OSError as error:  # no descriptors or processes left
+        _complain(MemguardError(f"cannot start the guard: {error.strerror}; see `ulimit -a` for what is limited here"))
+        return statuses.OWN_FAILURE
+    except KeyboardInterrupt:
+        return statuses.OVER_SIGNALS + 2
+
+
+def _run(options: command_line.Options) -> int:
+    if options.mode == "help":
+        from .usage import HELP
+
+        return _print(HELP)
+    if options.mode == "version":
+        from importlib.metadata import version
+
+        return _print(f"memguard-test {version('pytest-memguard')}\n")
+
+    from pytest_memguard.config import load_settings
+    from pytest_memguard.engine import readers
+
+    directory = _directory()
+    settings = load_settings(options.command, options.for_loader(), os.environ, directory or "/")
+    if directory is None and settings.log and settings.source("log") != "default":
+        raise UsageError(
+            f"the working directory does not exist any more, so the log ({settings.source('log')}) has no place: "
+            "change to another directory"
+        )
+    reader = readers.choose(os.environ)
+    if options.mode == "show-config":
+        from .show_config import format_settings
+
+        return _print(format_settings(settings))
+    if options.watch:
+        from .watch import watch
+
+        return watch(options, settings)
+
+    from .front import run_guarded
+
+    return run_guarded(options.command, settings, reader)
+
+
+def _directory() -> str | None:
+    try:
+        return os.getcwd()
+    except OSError:  # it was deleted
+        return None
+
+
+def _print(text: str) -> int:
+    try:
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a path may be in any script
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except (OSError, ValueError, AttributeError):  # closed, or its reader is gone
+        return statuses.OWN_FAILURE
+    return statuses.OK
+
+
+def _complain(error: Exception) -> None:
+    from pytest_memguard.outputs.console import Console
+
+    Console().line(str(error))

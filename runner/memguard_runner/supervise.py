@@ -1,0 +1,286 @@
+"""From a started command to an exit status: composes the engine, runs it, and says how it ended.
+
+Imported after the command was started: nothing here keeps it waiting.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+from pytest_memguard import events
+from pytest_memguard.engine import machine, readers, signals
+from pytest_memguard.engine.budget import Budget
+from pytest_memguard.engine.commandline import display
+from pytest_memguard.engine.enforce import Enforcer
+from pytest_memguard.engine.guard import Guard
+from pytest_memguard.engine.meter import Meter
+from pytest_memguard.engine.oom import KernelKills
+from pytest_memguard.engine.tree import Tree
+from pytest_memguard.outputs.console import Console
+from pytest_memguard.outputs.sinks import Sinks
+
+from . import statuses
+from .lifeline import has_children, reap_all
+from .setup import outer_lifelines
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pytest_memguard.engine.enforce import Ending
+    from pytest_memguard.settings import Settings
+
+    from .setup import Setup
+
+POLL_STEP = 0.001  # seconds; poll(2) counts milliseconds
+CLEARLY_MORE = 1.25
+LAST_ONES = 1.0  # seconds to wait for members that are dead to become zombies: 100 ms to free some GB
+ENDS = (signals.SIGINT, signals.SIGQUIT, signals.SIGTERM, signals.SIGHUP)  # SIGUSR1 and SIGUSR2 are the command's own
+ASKS_TO_END = (signals.SIGTERM, signals.SIGHUP)  # whoever sends these wants the run gone: `grace` seconds, then SIGKILL
+
+
+class RunnerHost:
+    """The guard's owner here: the command's parent, woken by signals and by the front's end of the lifeline."""
+
+    def __init__(self, pid: int, *, grace: float, lifelines: list[int]) -> None:
+        """`pid` is the command; each of `lifelines` is a descriptor at whose closing the run ends."""
+        self.status: int | None = None
+        self.passed_on = 0  # the last signal handed to the command that is meant to end it
+        self.largest = 0  # bytes of RSS that the largest single process among those collected has ever held
+        self.asked_in_vain = False  # the command had `grace` seconds to end and did not
+        self.saw_sigkill = False  # some child was ended by a SIGKILL
+        self._pid = pid
+        self._grace = grace
+        self._deadline = float("inf")
+        self._orphaned = False
+        self._lifelines = lifelines
+        self._wakeup, writing = os.pipe()
+        os.set_blocking(self._wakeup, False)
+        os.set_blocking(writing, False)
+        for number in (signals.SIGCHLD, *signals.PASSED_ON):
+            if signals.getsignal(number) != signals.SIG_IGN:
+                signals.signal(number, _wake)
+        signals.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        signals.pthread_sigmask(signals.SIG_SETMASK, ())
+        self._poll = select.poll()
+        self._poll.register(self._wakeup, select.POLLIN)
+        for descriptor in lifelines:
+            self._poll.register(descriptor, select.POLLIN | select.POLLHUP)
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep until something happens; hand on what the front handed to us."""
+        if seconds < POLL_STEP:
+            time.sleep(seconds)
+        happened = self._poll.poll(int(seconds * 1000))
+        for descriptor, _ in happened:
+            if descriptor in self._lifelines:
+                self._orphaned = True
+                self._poll.unregister(descriptor)
+            else:
+                self._hand_on()
+        return bool(happened)
+
+    def reap(self) -> None:
+        """Collect the command and adopted orphans that ended."""
+        for pid, (status, largest) in reap_all().items():
+            if pid == self._pid:
+                self.status = status
+            self.largest = max(self.largest, largest)
+            if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signals.SIGKILL:
+                self.saw_sigkill = True
+
+    def reap_the_last(self) -> None:
+        """Collect what has just died, so that not even a zombie is left for others to see."""
+        deadline = time.monotonic() + LAST_ONES
+        while has_children() and time.monotonic() < deadline:
+            self.reap()
+            self.wait(0.001)
+
+    def has_ended(self) -> bool:
+        """Return whether the command was reaped."""
+        return self.status is not None
+
+    def must_end(self) -> bool:
+        """Return whether our front is gone, or a request to end was not heeded for `grace` seconds."""
+        if time.monotonic() >= self._deadline:
+            self.asked_in_vain = True
+        return self._orphaned or self.asked_in_vain
+
+    def in_hurry(self) -> bool:
+        """Return whether there is no time for asking."""
+        return self.must_end()
+
+    def _hand_on(self) -> None:
+        try:
+            numbers = os.read(self._wakeup, 4096)
+        except BlockingIOError:
+            return
+        for number in numbers:
+            if number == signals.SIGCHLD:
+                continue
+            self.reap()
+            if self.status is None:
+                os.kill(self._pid, number)  # our own child, not reaped yet: the pid is its
+                if number in ENDS:
+                    self.passed_on = number
+            if number in ASKS_TO_END:
+                self._deadline = min(self._deadline, time.monotonic() + self._grace)
+
+
+def _wake(_number: int, _frame: object) -> None:
+    """Do nothing: the wake-up descriptor has told already."""
+
+
+def supervise(setup: Setup, pid: int, started: float) -> int:
+    """Guard the command `pid`, started at `started` on the monotonic clock; return the exit status."""
+    settings = setup.settings
+    console = Console()
+    lifelines = [setup.lifeline, *outer_lifelines()]
+    host = RunnerHost(pid, grace=settings.grace, lifelines=lifelines)
+    kernel = KernelKills()
+    reader = readers.open_reader(setup.reader, adopts=setup.adopts, after=pid)
+    tree = Tree(reader, cookie=setup.cookie, roster=setup.roster)
+    tree.add(pid)
+    meter = Meter(reader, settings.limit)
+    run = events.Run(
+        identifier=setup.cookie,
+        command=display(list(setup.command)),
+        pid=pid,
+        group=_group(pid),
+        limit=settings.limit,
+        limit_source=settings.source("limit"),
+        warn=settings.warn,
+        log=settings.log,
+        reader=reader.name,
+        started=time.time() - (time.monotonic() - started),
+    )
+    sinks = _open_sinks(settings, console)
+    guard = Guard(
+        run=run,
+        reader=reader,
+        tree=tree,
+        meter=meter,
+        budget=Budget(settings.limit, settings.warn),
+        enforcer=Enforcer(tree, reader, host.reap),
+        sinks=sinks,
+        host=host,
+        interval=settings.interval,
+        grace=settings.grace,
+        processors=machine.processors(),
+        started=started,
+    )
+    _warn_about_limit(settings, console)
+    breach, ending = guard.run()
+    host.reap()  # the command may have become a zombie after the last look, and its status is the answer
+    outcome = _outcome(host, kernel, breach)
+    growth = guard.history.growth()
+    outcome.grown, outcome.grown_in = growth.gained, growth.seconds
+    outcome.elapsed = guard.elapsed()
+    if breach is None and not settings.leave_running:
+        outcome.leftovers = guard.members_left()
+        if outcome.leftovers:
+            ending = guard.end()
+    _add_ending(outcome, guard, ending)
+    # RSS counts shared files whole, so it says something only when it is clearly more than what was seen.
+    if host.largest > max(outcome.peak * CLEARLY_MORE, machine.own_peak()):
+        outcome.peak, outcome.peak_pid, outcome.peak_command, outcome.peak_at = host.largest, 0, "", 0.0
+        outcome.peak_certain = True
+    if not outcome.survivors and not settings.leave_running:
+        host.reap_the_last()
+    outcome.rss_instead = meter.no_footprint
+    sinks.emit(events.FINISHED, snapshot=guard.snapshot(events.FINISHED), outcome=outcome)
+    _report(run, outcome, settings, console)
+    return outcome.status
+
+
+def _outcome(host: RunnerHost, kernel: KernelKills, breach: events.Snapshot | None) -> events.Outcome:
+    """Name how the run ended, from evidence only."""
+    if breach is not None:
+        outcome = events.Outcome(events.MEMORY, statuses.MEMORY)
+        outcome.breach = breach
+        return outcome
+    if host.status is None:  # ended by us on somebody's request, and not reaped before
+        outcome = events.Outcome(events.INTERRUPTED, statuses.OVER_SIGNALS + signals.SIGKILL)
+        outcome.unheeded = host.passed_on
+        return outcome
+    if os.WIFEXITED(host.status):
+        status = os.WEXITSTATUS(host.status)
+        outcome = events.Outcome(events.FAILED if status else events.OK, status)
+    else:
+        number = os.WTERMSIG(host.status)
+        outcome = events.Outcome(events.SIGNAL, statuses.OVER_SIGNALS + number)
+        outcome.signal = number
+    if host.passed_on or outcome.signal == signals.SIGINT:
+        outcome.verdict = events.INTERRUPTED
+        outcome.unheeded = host.passed_on if host.asked_in_vain else 0
+        return outcome
+    # A shell passes on with its own status that its child was killed: 137 again.
+    sigkill_seen = host.saw_sigkill or outcome.status == statuses.OVER_SIGNALS + signals.SIGKILL
+    outcome.evidence = kernel.evidence(sigkill_seen=sigkill_seen)
+    if outcome.evidence and outcome.status:
+        outcome.verdict = events.KERNEL_OOM
+    return outcome
+
+
+def _add_ending(outcome: events.Outcome, guard: Guard, ending: Ending | None) -> None:
+    peak = guard.peak
+    outcome.peak, outcome.peak_at, outcome.peak_certain = peak.total, peak.at, peak.certain
+    outcome.peak_pid, outcome.peak_command, outcome.peak_share = peak.pid, peak.command, peak.share
+    if ending is not None:
+        outcome.terminated, outcome.killed = ending.terminated, ending.killed - len(ending.survivors)
+        outcome.survivors = guard.figures(ending.survivors)
+
+
+def _open_sinks(settings: Settings, console: Console) -> Sinks:
+    sinks = Sinks(console)
+    if settings.log:
+        from pytest_memguard.outputs.log import Log
+
+        sinks.add(Log(settings.log, console), "log")
+    if settings.verbose:
+        from pytest_memguard.outputs.status import StatusLine
+
+        sinks.add(StatusLine(console), "status")
+    sinks.add_installed()
+    return sinks
+
+
+def _report(run: events.Run, outcome: events.Outcome, settings: Settings, console: Console) -> None:
+    """Print what the user has to know: nothing after a quiet, healthy run."""
+    if (
+        outcome.verdict in (events.MEMORY, events.KERNEL_OOM)
+        or outcome.leftovers
+        or outcome.unheeded
+        or settings.verbose
+        or outcome.survivors
+    ):
+        from pytest_memguard.outputs.postmortem import report
+
+        for line in report(run, outcome, verbose=settings.verbose):
+            console.line(line)
+    if outcome.verdict == events.MEMORY and settings.notify:
+        from pytest_memguard.outputs.notification import notify
+
+        notify(run, outcome)
+
+
+def _warn_about_limit(settings: Settings, console: Console) -> None:
+    from pytest_memguard.errors import ReadError
+    from pytest_memguard.units import format_size
+
+    try:
+        usable, source = machine.usable_memory(), machine.usable_memory_source()
+    except ReadError:
+        return
+    if settings.limit > usable:
+        console.line(
+            f"warning: the limit {format_size(settings.limit)} ({settings.source('limit')}) is above {source}, "
+            f"{format_size(usable)}: the system runs short before memguard acts; choose a lower limit"
+        )
+
+
+def _group(pid: int) -> int:
+    try:
+        return os.getpgid(pid)
+    except OSError:
+        return pid

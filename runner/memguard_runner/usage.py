@@ -1,0 +1,24 @@
+"""What `memguard-test --help` prints: one screen of 80 x 24."""
+
+HELP = """\
+usage: memguard-test [options] [--] command [args...]
+
+Runs a command and keeps it, with every process it starts, inside a memory budget.
+
+  -t, --limit SIZE      what the whole tree may hold: MB, 1.5G, or 50% (default 800)
+  -l, --log FILE        append a JSON line a snapshot; -i, --interval S: how often (3)
+  -v, --verbose         status line, and the peak at the end
+  --grace S             seconds between SIGTERM and SIGKILL (default 5)
+  --watch               run again whenever a file changes (extra: watch)
+  --profile NAME        take [tool.memguard.profiles.NAME] from pyproject.toml
+  --no-notify           no desktop notification when the command is stopped
+  --leave-running       what the command leaves behind at its end is not stopped
+  --show-config         print every setting and where it comes from; --version
+
+Exit status: the command's own; 128+N when signal N ended it; 137 when memguard
+stopped it for memory; 125 own failure, 126 not executable, 127 not found, 2 usage.
+
+  memguard-test bun test
+  memguard-test -t 1.5G -v npm run build
+  memguard-test -t 50% -l memory.log -- bash -c "make && make check"
+"""

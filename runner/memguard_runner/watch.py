@@ -1,0 +1,161 @@
+"""`--watch`: run the command again under a fresh guard whenever a file changes.
+
+Each run is a `memguard-test` of its own, started as a child in the same process group: Ctrl-C, Ctrl-Z and the window
+size reach the command as without `--watch`. A run that memguard stopped does not end the watching. If the watcher is
+killed, the pipe it holds closes, and the running guard ends its tree.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+
+from pytest_memguard.engine import signals
+from pytest_memguard.errors import MemguardError
+from pytest_memguard.outputs.console import Console
+
+from . import statuses
+from .setup import LIFELINE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from subprocess import Popen
+
+    from pytest_memguard.settings import Settings
+
+    from .options import Options
+
+IGNORED = (
+    *(".git", ".hg", ".svn", ".idea", ".vscode", ".venv", "venv", "env", "node_modules", "__pycache__", "target"),
+    *(".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis", ".tox", ".nox", ".cache", ".next", ".nyc_output"),
+    *("build", "dist", "coverage", "htmlcov", "site-packages"),
+)
+"""Folders that programs write to and people do not."""
+
+LOOP = 3  # restarts in a row by the same file, each within LOOP_SECONDS of a start, are the command's own doing
+LOOP_SECONDS = 2.0
+CHECK = 0.1  # seconds between two looks at whether the run has ended
+ENDS_WATCHING = (signals.SIGINT, signals.SIGTERM, signals.SIGHUP)
+
+
+def watch(options: Options, settings: Settings) -> int:
+    """Run, and run again at every change, until a signal ends it; return the exit status of the last run."""
+    try:
+        import watchfiles
+    except ImportError:
+        raise MemguardError(
+            "--watch needs the package watchfiles, which is not installed: pip install 'pytest-memguard[watch]'"
+        ) from None
+
+    console = Console()
+    stop = threading.Event()
+    received: list[int] = []
+
+    def on_signal(number: int, _frame: object) -> None:
+        received.append(number)
+        stop.set()
+
+    for number in ENDS_WATCHING:
+        if signals.getsignal(number) != signals.SIG_IGN:
+            signals.signal(number, on_signal)
+    reading, writing = os.pipe()
+    os.set_inheritable(reading, True)
+    log = os.path.realpath(settings.log) if settings.log else None
+    changes = watchfiles.watch(
+        ".",
+        watch_filter=_Filter(watchfiles.DefaultFilter(ignore_dirs=IGNORED), log),
+        stop_event=stop,
+        raise_interrupt=False,
+        yield_on_timeout=True,
+        rust_timeout=int(CHECK * 1000),
+    )
+    loop = _LoopWarning(console)
+    run = _start(options, reading)
+    status: int | None = None
+    try:
+        for changed in changes:
+            if status is None:
+                status = run.poll()
+                if status is not None:
+                    _tell_end(console, status)
+            if changed:
+                if status is None:
+                    _end(run)
+                path = os.path.relpath(min(changed, key=_path_of)[1])
+                more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+                console.line(f"{path}{more} changed: running again")
+                loop.note(path)
+                run, status = _start(options, reading), None
+    finally:
+        if status is None:
+            status = _wait_for_the_last(run, received)
+        os.close(writing)
+    return statuses.OVER_SIGNALS - status if status < 0 else status
+
+
+class _Filter:
+    """What counts as a change: not what watchfiles ignores (.git, node_modules, __pycache__ ...), nor our own log."""
+
+    def __init__(self, usual: object, log: str | None) -> None:
+        self._usual = usual
+        self._log = log
+
+    def __call__(self, change: object, path: str) -> bool:
+        # watchfiles writes /folder/./memory.log when it was asked to watch "."
+        return os.path.realpath(path) != self._log and bool(self._usual(change, path))  # type: ignore[operator]
+
+
+class _LoopWarning:
+    """Says once that the command seems to restart itself by what it writes."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._path = ""
+        self._times = 0
+        self._started = time.monotonic()
+
+    def note(self, path: str) -> None:
+        """Take note of a restart that a change of `path` caused."""
+        now = time.monotonic()
+        again = path == self._path and now - self._started < LOOP_SECONDS
+        self._path, self._times, self._started = path, self._times + 1 if again else 1, now
+        if self._times == LOOP:
+            self._console.line(
+                f"warning: {path} changes at every run: if the command writes it itself, let it write to a folder that "
+                "is not watched (build, dist, .cache, coverage ...)"
+            )
+
+
+def _path_of(change: tuple[object, str]) -> str:
+    return change[1]
+
+
+def _start(options: Options, lifeline: int) -> Popen[bytes]:
+    """Start one guarded run; its guard ends with the pipe whose other end we hold."""
+    import subprocess
+
+    # By its path: with -m the folder that is watched would come first on sys.path, and its select.py before ours.
+    program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
+    words = [sys.executable, program, *options.words_for_one_run()]
+    environ = {**os.environ, LIFELINE: str(lifeline)}
+    return subprocess.Popen(words, env=environ, pass_fds=(lifeline,))
+
+
+def _tell_end(console: Console, status: int) -> None:
+    text = "ended" if status == 0 else f"ended with exit status {status}"
+    console.line(f"{text}; waiting for a change (Ctrl-C ends the watching)")
+
+
+def _end(run: Popen[bytes]) -> None:
+    """Ask a run to end; its own grace turns SIGTERM into SIGKILL."""
+    run.terminate()
+    run.wait()
+
+
+def _wait_for_the_last(run: Popen[bytes], received: list[int]) -> int:
+    """Wait for the run that a signal interrupted; the terminal's Ctrl-C has reached it, what kill(1) sent has not."""
+    if not received or received[-1] != signals.SIGINT or not os.isatty(0):
+        run.terminate()
+    return run.wait()

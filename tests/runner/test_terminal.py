@@ -1,0 +1,239 @@
+"""In a terminal the command works as without memguard: keys, job control, window size, screen."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+from runs import MEMGUARD_TEST, RECORDER, Memguard, find_bun, program, python, received, wait_for, wait_until_gone
+from terminals import COLUMNS, ROWS, STOP, Terminal, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+SHELL = ["bash", "--norc", "--noprofile", "-i"]
+needs_bash = pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
+
+
+@pytest.fixture
+def open_terminal(memguard: Memguard) -> Iterator[Callable[..., Terminal]]:
+    """Starts programs in terminals, and closes these in the end."""
+    terminals = []
+
+    def start(*words: object) -> Terminal:
+        terminals.append(Terminal(memguard, list(words)))
+        return terminals[-1]
+
+    yield start
+    for terminal in terminals:
+        terminal.leave()
+
+
+OpenTerminal = "Callable[..., Terminal]"
+
+
+def state_of(pid: int) -> str:
+    return psutil.Process(pid).status()
+
+
+def test_the_command_is_in_the_foreground_of_the_terminal(open_terminal: OpenTerminal) -> None:
+    code = "import os; print(os.getpgrp() == os.tcgetpgrp(0), [os.isatty(n) for n in range(3)])"
+    terminal = open_terminal(*MEMGUARD_TEST, *python(code))
+    assert terminal.wait_for_end() == 0
+    assert terminal.rows()[0] == "True [True, True, True]"
+
+
+def test_the_command_may_read_from_the_terminal(open_terminal: OpenTerminal) -> None:
+    terminal = open_terminal(*MEMGUARD_TEST, *python("print('hello', input('your name? '))"))
+    terminal.wait_for_text("your name? ")
+    terminal.type("Ada")
+    assert terminal.wait_for_end() == 0
+    assert terminal.rows()[1] == "hello Ada"
+
+
+def test_the_command_sees_the_window_and_its_changes(open_terminal: OpenTerminal) -> None:
+    code = (
+        "import os, signal\n"
+        "def show(*_): print(*os.get_terminal_size(), flush=True)\n"
+        "signal.signal(signal.SIGWINCH, show)\n"
+        "show()\n"
+        "signal.pause()"
+    )
+    terminal = open_terminal(*MEMGUARD_TEST, *python(code))
+    terminal.wait_for_text(f"{COLUMNS} {ROWS}")
+    terminal.child.setwinsize(30, 100)
+    terminal.wait_for_text("100 30")
+    assert terminal.wait_for_end() == 0
+
+
+def test_ctrl_c_reaches_the_command_exactly_once(memguard: Memguard, open_terminal: OpenTerminal) -> None:
+    terminal = open_terminal(*MEMGUARD_TEST, *python(RECORDER))
+    memguard.ready("ready")
+    terminal.child.sendintr()
+    wait_for(lambda: received(memguard.folder), "SIGINT")
+    terminal.press("\x1c")  # Ctrl-\
+    wait_for(lambda: len(received(memguard.folder)) > 1, "SIGQUIT")
+    (memguard.folder / "end").touch()
+    assert terminal.wait_for_end() == 5
+    assert received(memguard.folder) == [signal.SIGINT, signal.SIGQUIT]
+
+
+def test_what_somebody_sends_reaches_the_command_in_a_terminal_too(
+    memguard: Memguard, open_terminal: OpenTerminal
+) -> None:
+    terminal = open_terminal(*MEMGUARD_TEST, *python(RECORDER))
+    memguard.ready("ready")
+    os.kill(terminal.child.pid, signal.SIGINT)
+    wait_for(lambda: received(memguard.folder), "SIGINT")
+    (memguard.folder / "end").touch()
+    assert terminal.wait_for_end() == 5
+    assert received(memguard.folder) == [signal.SIGINT]
+
+
+def test_ctrl_c_ends_a_command_and_what_it_started(memguard: Memguard, open_terminal: OpenTerminal) -> None:
+    terminal = open_terminal(*MEMGUARD_TEST, *program("tree.py", "--ready", "ready", "--sessions"))
+    memguard.ready("ready")
+    terminal.child.sendintr()
+    assert terminal.wait_for_end() == 128 + signal.SIGINT
+    assert not memguard.processes()
+
+
+def test_a_closed_window_ends_the_tree(memguard: Memguard, open_terminal: OpenTerminal) -> None:
+    terminal = open_terminal(
+        *MEMGUARD_TEST, "--grace", 0.3, *program("stubborn.py", "--seconds", 100, "--ready", "ready")
+    )
+    pid = memguard.ready("ready")["pid"]
+    terminal.close()
+    wait_until_gone([pid, terminal.child.pid])
+
+
+@needs_bash
+def test_a_closed_window_of_a_shell_ends_the_tree(memguard: Memguard, open_terminal: OpenTerminal) -> None:
+    terminal = open_terminal(*SHELL)
+    terminal.type(quoted("--grace", 0.3, *program("stubborn.py", "--seconds", 100, "--ready", "ready")))
+    pid = memguard.ready("ready")["pid"]
+    terminal.close()
+    wait_until_gone([pid])
+    wait_for(lambda: not memguard.processes(), "the end of all")
+
+
+@needs_bash
+@pytest.mark.parametrize("options", [[], ["-v", "-i", 0.1]], ids=["quiet", "verbose"])
+def test_ctrl_z_stops_the_command_and_fg_goes_on(
+    memguard: Memguard, open_terminal: OpenTerminal, options: list[object]
+) -> None:
+    terminal = open_terminal(*SHELL)
+    terminal.wait_for_text("ready> ")
+    terminal.type(quoted(*options, *python(RECORDER)))
+    memguard.ready("ready")
+    command = next(pid for pid, words in memguard.processes().items() if words.endswith(RECORDER) and "-c" in words)
+    for _ in range(3):
+        prompts = terminal.seen.count(b"ready> ")
+        terminal.press(STOP)
+        terminal.wait_for(lambda count=prompts: terminal.seen.count(b"ready> ") > count, "the prompt")
+        wait_for(lambda: state_of(command) == psutil.STATUS_STOPPED, "the stop")
+        terminal.type("echo still $((20 + 3))")
+        terminal.wait_for_text("still 23")
+        terminal.seen = terminal.seen.replace(b"still 23", b"")
+        terminal.type("fg")
+        wait_for(lambda: state_of(command) != psutil.STATUS_STOPPED, "going on")
+    terminal.child.sendintr()
+    terminal.wait_for(lambda: received(memguard.folder), "SIGINT")
+    prompts = terminal.seen.count(b"ready> ")
+    (memguard.folder / "end").touch()
+    terminal.wait_for(lambda: terminal.seen.count(b"ready> ") > prompts, "the prompt")
+    assert received(memguard.folder) == [signal.SIGINT]
+    terminal.type("exit")  # with the status of the last command
+    assert terminal.wait_for_end() == 5
+
+
+@needs_bash
+def test_a_command_in_the_background_is_guarded(memguard: Memguard, open_terminal: OpenTerminal) -> None:
+    terminal = open_terminal(*SHELL)
+    terminal.wait_for_text("ready> ")
+    hog = program("hog.py", "--mb", 40, "--rate", 100, "--forever-step", "--ready", "ready")
+    terminal.type("stty tostop; " + quoted("-t", 150, *hog) + ' & wait $!; echo "status" $?')
+    terminal.wait_for_text("status 137")
+    terminal.type("exit")
+    terminal.wait_for_end()
+
+
+def test_the_status_line_keeps_to_the_last_row(memguard: Memguard, open_terminal: OpenTerminal) -> None:
+    code = (
+        "import os, time\n"
+        "for number in range(100): print('line', number, flush=True); time.sleep(0.01)\n"
+        "while not os.path.exists('end'): time.sleep(0.01)"
+    )
+    terminal = open_terminal(*MEMGUARD_TEST, "-v", "-i", 0.1, "-t", 300, *python(code))
+    terminal.wait_for_text("line 99")
+    terminal.wait_for(lambda: terminal.rows()[-1].startswith("memguard: "), "the status line")
+    rows = terminal.rows()
+    assert " MB of 300 MB [" in rows[-1]
+    last = next(number for number, row in enumerate(rows) if row == "line 99")
+    assert rows[:last] == [f"line {number}" for number in range(99 - last, 99)]
+    assert last >= ROWS - 4
+    drawn = terminal.seen.count(b" of 300 MB")
+    terminal.wait_for(lambda: terminal.seen.count(b" of 300 MB") > drawn + 3, "more status lines")
+    assert terminal.rows()[:last] == rows[:last]
+    (memguard.folder / "end").touch()
+    assert terminal.wait_for_end() == 0
+    rows = terminal.rows()
+    assert sum(row.startswith("memguard:") for row in rows) == 1  # the summary, which may take two rows
+    assert "line 99" in rows
+    assert terminal.screen.margins is None
+    printed = re.sub(rb"\x1b7.*?\x1b8", b"", terminal.seen)  # what is drawn puts the cursor back where it was
+    assert [number for number in range(99) if printed.count(b"line %d\r\n" % number) != 1] == []
+
+
+def test_the_status_line_leaves_a_prompt_as_it_is(open_terminal: OpenTerminal) -> None:
+    code = "print('hello', input('your name? '))"
+    terminal = open_terminal(*MEMGUARD_TEST, "-v", "-i", 0.1, *python(code))
+    terminal.wait_for(lambda: terminal.rows()[-1].startswith("memguard: "), "the status line")
+    assert (terminal.screen.cursor.y, terminal.screen.cursor.x) == (0, len("your name? "))
+    terminal.type("Ada")
+    assert terminal.wait_for_end() == 0
+    assert terminal.rows()[:2] == ["your name? Ada", "hello Ada"]
+
+
+def test_the_screen_is_in_order_after_a_kill(open_terminal: OpenTerminal) -> None:
+    hog = program("hog.py", "--mb", 40, "--rate", 100, "--forever-step")
+    terminal = open_terminal(*MEMGUARD_TEST, "-v", "-i", 0.05, "-t", 70, *hog)
+    assert terminal.wait_for_end() == 137
+    rows = terminal.rows()
+    assert rows[0].startswith("memguard: stopped `")
+    assert terminal.screen.margins is None
+    assert not any(" of 70 MB [" in row for row in rows)  # the status line has gone
+
+
+def test_the_screen_is_in_order_after_the_guard_was_killed(memguard: Memguard, open_terminal: OpenTerminal) -> None:
+    terminal = open_terminal(*MEMGUARD_TEST, "-v", "-i", 0.05, *program("hog.py", "--hold", "--ready", "ready"))
+    memguard.ready("ready")
+    terminal.wait_for(lambda: terminal.rows()[-1].startswith("memguard: "), "the status line")
+    os.kill(psutil.Process(terminal.child.pid).children()[0].pid, signal.SIGKILL)
+    assert terminal.wait_for_end() == 125
+    assert terminal.screen.margins is None
+    assert any("the guard process was killed" in row for row in terminal.rows())
+
+
+@pytest.mark.bun
+@pytest.mark.skipif(find_bun() is None, reason="needs bun")
+def test_bun_test_watch_runs_again_on_change_and_ends_on_ctrl_c(
+    memguard: Memguard, open_terminal: OpenTerminal
+) -> None:
+    test = memguard.folder / "sum.test.js"
+    source = "import { expect, test } from 'bun:test';\ntest('sum', () => expect(1 + 1).toBe(%d));\n"
+    test.write_text(source % 2)
+    terminal = open_terminal(*MEMGUARD_TEST, "-t", 1000, find_bun(), "test", "--watch")
+    terminal.wait_for_text("1 pass")
+    test.write_text(source % 3)
+    terminal.wait_for_text("1 fail")
+    test.write_text(source % 2)
+    terminal.wait_for_text("1 pass", times=2)
+    terminal.child.sendintr()
+    assert terminal.wait_for_end() == 128 + signal.SIGINT
+    assert not memguard.processes()

@@ -1,0 +1,164 @@
+"""`--watch` runs the command again at every change, each time under a guard of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+from runs import MEMGUARD_TEST, Memguard, linux, program, python, wait_for, wait_until_gone
+from terminals import Terminal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from runs import Run
+
+pytest.importorskip("watchfiles")
+HELD = 'echo run >> ../runs; exec "$@"'  # one line a run, outside the folder that is watched
+
+
+@pytest.fixture
+def project(memguard: Memguard) -> Path:
+    """The folder that is watched: runs write elsewhere."""
+    folder = memguard.folder / "project"
+    folder.mkdir()
+    return folder
+
+
+def count(memguard: Memguard) -> int:
+    """How many runs there were."""
+    file = memguard.folder / "runs"
+    return len(file.read_text().splitlines()) if file.exists() else 0
+
+
+def change(project: Path, run: Run, times: int) -> None:
+    """Change a file until the watcher, which needs a moment to begin, has seen it so many times."""
+
+    def seen() -> bool:
+        (project / "file.txt").write_text(str(os.urandom(4)))
+        return run.err.count("running again") >= times
+
+    wait_for(seen, "a run after a change")
+
+
+def waiting(run: Run, times: int) -> None:
+    wait_for(lambda: run.err.count("waiting for a change") >= times, "the end of the run")
+
+
+def test_a_change_runs_the_command_again(memguard: Memguard, project: Path) -> None:
+    run = memguard.start("--watch", "sh", "-c", "echo run >> ../runs; exit 3", cwd=project)
+    waiting(run, 1)
+    change(project, run, 1)
+    wait_for(lambda: count(memguard) >= 2, "the second run")
+    run.process.terminate()
+    result = run.wait()
+    assert "memguard: ended with exit status 3; waiting for a change" in result.err
+    assert "file.txt changed: running again" in result.err
+    assert result.status in (3, 128 + signal.SIGTERM)
+
+
+def test_a_change_ends_a_command_that_still_runs(memguard: Memguard, project: Path) -> None:
+    words = ["sh", "-c", HELD, "sh", *program("tree.py", "--sessions", "--ready", "../ready")]
+    run = memguard.start("--watch", *words, cwd=project)
+    first = memguard.ready("ready")["pids"]
+    (memguard.folder / "ready").unlink()
+    change(project, run, 1)
+    wait_until_gone(first)
+    second = memguard.ready("ready")["pids"]
+    assert not set(first) & set(second)
+    run.process.terminate()
+    assert run.wait().status == 128 + signal.SIGTERM
+
+
+def test_a_run_that_was_stopped_for_memory_does_not_end_the_watching(memguard: Memguard, project: Path) -> None:
+    words = ["sh", "-c", HELD, "sh", *program("hog.py", "--mb", 40, "--forever-step", "--rate", 200)]
+    run = memguard.start("--watch", "-t", 60, *words, cwd=project)
+    waiting(run, 1)
+    change(project, run, 1)
+    waiting(run, 2)
+    assert run.err.count("stopped `") >= 2
+    assert "ended with exit status 137" in run.err
+    run.process.terminate()
+    assert run.wait().status in (137, 128 + signal.SIGTERM)
+
+
+def test_a_command_that_cannot_be_started_does_not_end_the_watching(memguard: Memguard, project: Path) -> None:
+    run = memguard.start("--watch", "./tool", cwd=project)
+    waiting(run, 1)
+    assert "cannot start './tool'" in run.err
+    (project / "tool").write_text("#!/bin/sh\necho run >> ../runs\n")
+    (project / "tool").chmod(0o755)
+    wait_for(lambda: (project / "tool").touch() or count(memguard), "a run of the new file")
+    run.process.terminate()
+    run.wait()
+
+
+def test_killing_the_watcher_ends_the_tree(memguard: Memguard, project: Path) -> None:
+    run = memguard.start("--watch", *program("tree.py", "--sessions", "--ready", "../ready"), cwd=project)
+    pids = memguard.ready("ready")["pids"]
+    below = [process.pid for process in psutil.Process(run.pid).children(recursive=True)]
+    os.kill(run.pid, signal.SIGKILL)
+    wait_until_gone([*pids, *below])
+    assert run.wait().status == -signal.SIGKILL
+
+
+def test_the_log_in_the_watched_folder_is_no_change(memguard: Memguard, project: Path) -> None:
+    words = ["-l", "memory.log", "-i", 0.1, *program("hog.py", "--mb", 5, "--hold", "--ready", "../ready")]
+    run = memguard.start("--watch", *words, cwd=project)
+    memguard.ready("ready")
+    wait_for(lambda: len((project / "memory.log").read_text().splitlines()) > 20, "20 lines in the log")
+    assert "running again" not in run.err
+    run.process.terminate()
+    run.wait()
+
+
+@linux
+def test_the_command_gets_no_descriptor_of_the_watcher(memguard: Memguard, project: Path) -> None:
+    run = memguard.start("--watch", "sh", "-c", "exec ls /proc/self/fd > ../descriptors", cwd=project)
+    waiting(run, 1)
+    run.process.terminate()
+    run.wait()
+    assert (memguard.folder / "descriptors").read_text().split() == ["0", "1", "2", "3"]
+
+
+def test_options_reach_every_run(memguard: Memguard, project: Path) -> None:
+    code = "import sys; open('../words', 'w').write(repr(sys.argv[1:]))"
+    run = memguard.start("--watch", "-v", "-t", "77", "-i0.2", *python(code, "--watch", "-t", ""), cwd=project)
+    waiting(run, 1)
+    assert "limit 77 MB" in run.err
+    assert (memguard.folder / "words").read_text() == "['--watch', '-t', '']"
+    run.process.terminate()
+    run.wait()
+
+
+def test_modules_of_the_project_do_not_stand_in_for_those_of_python(memguard: Memguard, project: Path) -> None:
+    for name in ("select", "resource", "json", "importlib", "traceback"):
+        (project / f"{name}.py").write_text("raise SystemExit(99)\n")
+    run = memguard.start("--watch", "-v", "-t", 50, "-l", "memory.log", "true", cwd=project)
+    waiting(run, 1)
+    assert "memguard: ended; waiting" in run.err
+    run.process.terminate()
+    run.wait()
+
+
+def test_wrong_settings_end_the_watching_before_it_begins(memguard: Memguard, project: Path) -> None:
+    result = memguard.run("--watch", "-t", "many", "touch", "../runs", cwd=project)
+    assert result.status == 2
+    assert "-t" in result.own
+    assert not count(memguard)
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["running", "waiting"])
+def test_ctrl_c_ends_the_watching(memguard: Memguard, project: Path, *, ended: bool) -> None:
+    hog = program("hog.py", "--mb", 5, "--ready", memguard.folder / "ready", *([] if ended else ["--hold"]))
+    terminal = Terminal(memguard, ["env", "-C", project, *MEMGUARD_TEST, "--watch", *hog])
+    memguard.ready("ready")
+    if ended:
+        terminal.wait_for_text("waiting for a change")
+    terminal.child.sendintr()
+    assert terminal.wait_for_end() in (0, 128 + signal.SIGINT)
+    assert not memguard.processes()
+    terminal.leave()
