@@ -1,0 +1,1 @@
+"""Other ways to guard a command, started as programs of their own."""
