@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from .console import Console
 
+SETTLED = 0.02  # seconds without growth: a reader can see the first page of a line whose write(2) is still under way
 COMMAND_SHOWN = 44  # bytes of each command: 8 processes and the rest make less than 1 KB
 
 
@@ -91,17 +92,20 @@ class Log:
         return descriptor
 
     def _end_half_line(self, descriptor: int) -> None:
-        """Begin a new line when whoever wrote last was cut off in one."""
-        facts = os.fstat(descriptor)
-        if not stat.S_ISREG(facts.st_mode) or facts.st_size == 0:
+        """Begin a new line when whoever wrote last was cut off in one, and is not just writing it."""
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return
         reading = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            last = os.pread(reading, 1, facts.st_size - 1)
+            size = -1
+            while size != os.fstat(reading).st_size:
+                size = os.fstat(reading).st_size
+                if size == 0 or os.pread(reading, 1, size - 1) == b"\n":
+                    return
+                time.sleep(SETTLED)
         finally:
             os.close(reading)
-        if last != b"\n":
-            os.write(descriptor, b"\n")
+        os.write(descriptor, b"\n")
 
     def _append(self, line: dict[str, object]) -> None:
         if self._descriptor < 0:
