@@ -21,6 +21,7 @@ NAME = b"memguard-guard"
 def guard_and_exit(setup: Setup) -> None:
     """Be the guard process. Never returns."""
     status = statuses.OWN_FAILURE
+    pid = 0
     try:
         if setup.adopts:
             become_subreaper()
@@ -38,7 +39,7 @@ def guard_and_exit(setup: Setup) -> None:
         _complain(str(error))
         status = error.status
     except BaseException as error:
-        status = _fail(setup, error)
+        status = _fail(setup, pid, error)
     finally:
         _wake(setup.front)
         os._exit(status)
@@ -66,11 +67,15 @@ def _leave_the_job() -> None:
         signals.signal(number, signals.SIG_IGN)
 
 
-def _fail(setup: Setup, error: BaseException) -> int:
-    """End the tree after an error of our own: it must not run unguarded."""
-    from pytest_memguard.errors import MemguardError
+def _fail(setup: Setup, pid: int, error: BaseException) -> int:
+    """End the tree after an error of our own: it must not run unguarded. `pid` is the command, 0 if not started."""
+    try:
+        from .lifeline import kill_the_tree
 
-    from .lifeline import kill_the_tree
+        kill_the_tree(setup)
+    except Exception:  # the reader, which finds the others, may be what failed
+        _kill_the_command(setup, pid)
+    from pytest_memguard.errors import MemguardError
 
     if isinstance(error, MemguardError):
         _complain(str(error))
@@ -82,8 +87,16 @@ def _fail(setup: Setup, error: BaseException) -> int:
         _complain(
             f"internal error, the command is stopped: {type(error).__name__}: {error} ({where}); please report it"
         )
-    kill_the_tree(setup)
     return statuses.OWN_FAILURE
+
+
+def _kill_the_command(setup: Setup, pid: int) -> None:
+    """Kill the command, and its whole group where that is its own, with nothing but kill(2)."""
+    if pid:
+        try:
+            os.kill(pid if setup.terminal else -pid, signals.SIGKILL)
+        except OSError:  # gone
+            pass
 
 
 def _complain(text: str) -> None:

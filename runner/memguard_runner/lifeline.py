@@ -8,6 +8,7 @@ from pytest_memguard.engine import readers, signals
 from pytest_memguard.engine.enforce import Enforcer
 from pytest_memguard.engine.machine import MAXRSS_UNIT
 from pytest_memguard.engine.tree import Tree
+from pytest_memguard.errors import MemguardError
 from pytest_memguard.outputs.console import Console
 
 TYPE_CHECKING = False
@@ -32,7 +33,12 @@ def tell_and_kill(setup: Setup, number: int) -> None:
 def kill_what_is_left(setup: Setup) -> None:
     """Make sure that a guard that failed has left nothing behind: it may not have been able to end the tree."""
     if has_children() or not setup.adopts:
-        kill_the_tree(setup)
+        try:
+            kill_the_tree(setup)
+        except Exception as error:
+            raise MemguardError(
+                f"cannot look for what the command may have left running: {type(error).__name__}: {error}"
+            ) from error
 
 
 def kill_the_tree(setup: Setup) -> int:

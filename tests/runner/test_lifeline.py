@@ -137,3 +137,14 @@ def test_the_inner_limit_holds_inside_the_outer_one(memguard: Memguard) -> None:
     result = memguard.run("-t", 200, "sh", "-c", '"$@"; echo $?', "sh", *MEMGUARD_TEST, "-t", 50, *hog)
     assert (result.status, result.out) == (0, "137\n")
     assert "stopped `" in result.own
+
+
+def test_a_reader_that_cannot_be_loaded_leaves_nothing_running(memguard: Memguard) -> None:
+    """What finds and kills the tree needs psutil, too: the command goes with nothing but kill(2)."""
+    (memguard.folder / "psutil.py").write_text("raise ImportError('for another processor')")
+    path = os.pathsep.join([str(memguard.folder), memguard.environ["PYTHONPATH"]])
+    program = python("import os, time; os.fork(); time.sleep(60)")
+    result = memguard.run(*program, env={"PYTHONPATH": path, "MEMGUARD_READER": "portable"})
+    assert result.status == 125
+    assert "the command is stopped: ImportError: for another processor" in result.own
+    assert "Traceback" not in result.err
