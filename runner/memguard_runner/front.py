@@ -32,6 +32,7 @@ def run_guarded(command: Sequence[str], settings: Settings, reader: str) -> int:
     """Run the command under a guard; return the exit status."""
     from . import guarding
 
+    launch.need_descriptors()
     terminal = launch.has_terminal()
     adopts = reader == readers.LINUX and become_subreaper()
     awaited = _awaited(terminal and settings.verbose)

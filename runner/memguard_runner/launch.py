@@ -10,7 +10,7 @@ import os
 from errno import E2BIG, EACCES, ENOENT, ENOEXEC, ENOTDIR
 
 from pytest_memguard.engine import oom, signals
-from pytest_memguard.errors import quote
+from pytest_memguard.errors import MemguardError, quote
 
 from . import statuses
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
 _SHELL = "/bin/sh"
+_DESCRIPTORS = 12  # that the guard needs at least, pipes and a log and what is being read: without one it sees nobody
 
 
 class CannotStart(Exception):  # noqa: N818 - it reads as what happened
@@ -40,6 +41,22 @@ def keep_standard_descriptors_free() -> None:
         if descriptor > 2:
             os.close(descriptor)
             return
+
+
+def need_descriptors() -> None:
+    """Raise MemguardError when fewer files may be opened than the guard needs. Nothing has been started yet."""
+    spare: list[int] = []
+    try:
+        while len(spare) < _DESCRIPTORS:
+            spare.append(os.dup(spare[0]) if spare else os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        raise MemguardError(
+            f"cannot start the guard: {error.strerror}: it needs {_DESCRIPTORS} besides those that are open already; "
+            "allow more with `ulimit -n`"
+        ) from error
+    finally:
+        for descriptor in spare:
+            os.close(descriptor)
 
 
 def has_terminal() -> bool:

@@ -186,6 +186,20 @@ def test_few_descriptors_are_enough_for_a_large_tree(memguard: Memguard) -> None
 
 
 @linux
+@both_readers
+@pytest.mark.parametrize("more", range(9))
+def test_with_few_descriptors_it_guards_or_does_not_start_the_command(memguard: Memguard, more: int) -> None:
+    """From too few for the guard to start, past too few for it to see anything, to enough."""
+    script = f'ulimit -n {8 + more}; exec "$@"'
+    result = memguard.start_as(["sh", "-c", script, "sh", *MEMGUARD_TEST], "-t", 60, "-v", "-l", "log", *HOG).wait()
+    assert result.status in (125, 137)
+    if result.status == 125:
+        assert result.err.startswith("memguard: cannot start the guard: Too many open files: ")
+        assert "`ulimit -n`" in result.err
+        assert len(result.err.splitlines()) == 1
+
+
+@linux
 def test_a_small_address_space_for_the_guard_is_enough(memguard: Memguard) -> None:
     prefix = ["sh", "-c", 'ulimit -v 100000; exec "$@"', "sh", *MEMGUARD_TEST]
     assert memguard.start_as(prefix, "-t", 40, "sh", "-c", "exit 3").wait().status == 3
