@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 from pytest_memguard import events
 from pytest_memguard.engine.commandline import shorten
 from pytest_memguard.engine.signals import name_of
@@ -62,7 +64,7 @@ def _killed(run: Run, outcome: Outcome) -> list[str]:
 def _advice(run: Run, outcome: Outcome) -> str:
     breach = outcome.breach
     assert breach is not None
-    proposal = f"-t {round(max(breach.total, run.limit) * EXPLAINED / (1 << 20))}"
+    proposal = f"-t {ceil(max(breach.total, run.limit) * EXPLAINED / (1 << 20))}"  # whole MB, and above what was held
     largest = breach.processes[0] if breach.processes else None
     who = ""
     if largest is not None and largest.size * 2 > breach.total:

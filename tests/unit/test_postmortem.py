@@ -61,6 +61,12 @@ def test_a_limit_passed_at_the_start_may_be_below_what_the_command_needs():
     assert any("needs this much to start" in line and "-t 1015" in line for line in lines)
 
 
+@pytest.mark.parametrize(("held", "proposal"), [(0.3, 1), (1.1, 2), (2.0, 3), (812, 1015)])
+def test_the_limit_it_proposes_is_above_what_was_held(held, proposal):
+    lines = killed(run=a_run(limit=int(0.2 * MB)), total=int(held * MB))
+    assert any(line.endswith(f"(-t {proposal})") for line in lines)
+
+
 def test_so_it_says_whoever_held_most_and_names_them():
     lines = killed(elapsed=0.5, processes=[a_process(4243, "node worker.js", 780), a_process(mb=32)])
     assert any("`node worker.js` (pid 4243) held 96 %" in line and "to start" in line for line in lines)
