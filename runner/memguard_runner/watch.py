@@ -21,6 +21,8 @@ from .setup import LIFELINE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from collections.abc import Set as AbstractSet
     from subprocess import Popen
 
     from pytest_memguard.settings import Settings
@@ -63,14 +65,7 @@ def watch(options: Options, settings: Settings) -> int:
     reading, writing = os.pipe()
     os.set_inheritable(reading, True)
     log = os.path.realpath(settings.log) if settings.log else None
-    changes = watchfiles.watch(
-        ".",
-        watch_filter=_Filter(watchfiles.DefaultFilter(ignore_dirs=IGNORED), log),
-        stop_event=stop,
-        raise_interrupt=False,
-        yield_on_timeout=True,
-        rust_timeout=int(CHECK * 1000),
-    )
+    changes = _changes(_Filter(watchfiles.DefaultFilter(ignore_dirs=IGNORED), log), stop)
     loop = _LoopWarning(console)
     run = _start(options, reading)
     status: int | None = None
@@ -93,6 +88,30 @@ def watch(options: Options, settings: Settings) -> int:
             status = _wait_for_the_last(run, received)
         os.close(writing)
     return statuses.OVER_SIGNALS - status if status < 0 else status
+
+
+def _changes(watch_filter: _Filter, stop: threading.Event) -> Iterator[AbstractSet[tuple[object, str]]]:
+    """Yield changes, or none each CHECK seconds, until `stop`. Raises MemguardError when they cannot be watched."""
+    import watchfiles
+
+    try:
+        yield from watchfiles.watch(
+            ".",
+            watch_filter=watch_filter,
+            stop_event=stop,
+            raise_interrupt=False,
+            yield_on_timeout=True,
+            rust_timeout=int(CHECK * 1000),
+        )
+    except PermissionError as error:
+        # With ignore_permission_denied=True watchfiles (1.3) goes on, but watches hardly anything.
+        raise MemguardError(
+            f"--watch cannot watch this folder: {error}; make it readable, or watch a folder without it"
+        ) from error
+    except (OSError, RuntimeError) as error:  # some are of a private type
+        raise MemguardError(
+            f"--watch cannot watch this folder: {error}; on Linux, `sysctl fs.inotify` shows how much may be watched"
+        ) from error
 
 
 class _Filter:

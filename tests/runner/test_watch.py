@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from runs import MEMGUARD_TEST, Memguard, linux, program, python, wait_for, wait_until_gone
+from runs import MEMGUARD_TEST, Memguard, as_root, linux, program, python, wait_for, wait_until_gone
 from terminals import Terminal
 
 if TYPE_CHECKING:
@@ -162,3 +164,38 @@ def test_ctrl_c_ends_the_watching(memguard: Memguard, project: Path, *, ended: b
     assert terminal.wait_for_end() in (0, 128 + signal.SIGINT)
     assert not memguard.processes()
     terminal.leave()
+
+
+@linux
+@pytest.mark.parametrize(("limit", "allowed"), [("instances", 0), ("watches", 3)])
+def test_where_nothing_more_can_be_watched_one_line_says_so(
+    memguard: Memguard, project: Path, limit: str, allowed: int
+) -> None:
+    for number in range(5):
+        (project / str(number)).mkdir()
+    apart = ["unshare", "--user", "--map-root-user"]
+    if subprocess.run([*apart, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("no user namespaces, and the limits of this one are others' too")
+    script = f'echo {allowed} > /proc/sys/user/max_inotify_{limit}; exec "$@"'
+    result = memguard.start_as(
+        [*apart, "sh", "-c", script, "sh", *MEMGUARD_TEST], "--watch", "true", cwd=project
+    ).wait()
+    assert result.status == 125
+    assert result.own.startswith("memguard: --watch cannot watch this folder: ")
+    assert "Traceback" not in result.err
+    assert "None" not in result.err
+
+
+@linux
+@as_root
+def test_a_folder_that_may_not_be_read_is_named(memguard: Memguard, project: Path) -> None:
+    if shutil.which("setpriv") is None:
+        pytest.skip("needs setpriv")
+    (project / "theirs").mkdir(mode=0o700)
+    os.chown(project / "theirs", 65534, 65534)
+    prefix = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", *MEMGUARD_TEST]
+    result = memguard.start_as(prefix, "--watch", "true", cwd=project).wait()
+    assert result.status == 125
+    assert "--watch cannot watch this folder: Permission denied" in result.own
+    assert "theirs" in result.own
+    assert "ulimit" not in result.own
