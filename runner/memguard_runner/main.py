@@ -14,6 +14,8 @@ from . import options as command_line
 from . import statuses
 from .launch import keep_standard_descriptors_free
 
+_GONE = "/(deleted working directory)"  # a relative path begins with it when there is no working directory
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,11 +64,15 @@ def _run(options: command_line.Options) -> int:
     from pytest_memguard.engine import readers
 
     directory = _directory()
-    settings = load_settings(options.command, options.for_loader(), os.environ, directory or "/")
-    if directory is None and settings.log and settings.source("log") != "default":
+    settings = load_settings(options.command, options.for_loader(), os.environ, directory or _GONE)
+    if directory is None and settings.log and settings.log.startswith(_GONE + "/"):
         raise UsageError(
             f"the working directory does not exist any more, so the log ({settings.source('log')}) has no place: "
-            "change to another directory"
+            "change to another directory, or give the log's whole path"
+        )
+    if directory is None and options.watch and options.mode == "run":
+        raise UsageError(
+            "the working directory does not exist any more, so there is nothing to watch: change to another directory"
         )
     reader = readers.choose(os.environ)
     if options.mode == "show-config":

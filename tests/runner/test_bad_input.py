@@ -151,6 +151,16 @@ def test_a_folder_that_was_deleted_is_no_obstacle(memguard: Memguard) -> None:
     prefix = ["sh", "-c", script, "sh", *MEMGUARD_TEST]
     assert memguard.start_as(prefix, "sh", "-c", "exit 3").wait().status == 3
     assert memguard.start_as(prefix, "-t", 60, *HOG).wait().status == 137
+    assert memguard.start_as(prefix, "-l", memguard.folder / "memory.log", "sh", "-c", "exit 3").wait().status == 3
+    assert memguard.log_lines()[-1]["exitStatus"] == 3
+
+
+@pytest.mark.parametrize("options", [["-l", "memory.log"], ["--watch"]])
+def test_what_needs_the_folder_that_was_deleted_is_refused(memguard: Memguard, options: list[str]) -> None:
+    script = 'mkdir gone; cd gone; rmdir ../gone; exec "$@"'
+    result = memguard.start_as(["sh", "-c", script, "sh", *MEMGUARD_TEST], *options, *MARK).wait()
+    assert result.status == 2
+    assert result.err.startswith("memguard: the working directory does not exist any more")
 
 
 @both_readers
