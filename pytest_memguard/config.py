@@ -12,7 +12,18 @@ import stat
 import sys
 
 from pytest_memguard.errors import ReadError, UsageError, printable, quote
-from pytest_memguard.settings import BY_KEY, BY_NAME, PROFILE_VARIABLE, SETTINGS, Settings, nearest, read_environment
+from pytest_memguard.settings import (
+    BOTH,
+    BY_KEY,
+    BY_NAME,
+    PROFILE_VARIABLE,
+    PYTEST,
+    RUNNER,
+    SETTINGS,
+    Settings,
+    nearest,
+    read_environment,
+)
 from pytest_memguard.units import format_size, parse_size
 
 TYPE_CHECKING = False
@@ -22,17 +33,19 @@ if TYPE_CHECKING:
 
 _FILE = "pyproject.toml"
 _BASE_TABLE = "tool.memguard"
+_PYTEST_TABLE = "tool.memguard.pytest"
 _BARE_KEY = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
 
 
 class ConfigFile:
     """A checked `[tool.memguard]`: tables of name of setting -> value, by profile and by command."""
 
-    __slots__ = ("base", "commands", "path", "profiles")
+    __slots__ = ("base", "commands", "path", "profiles", "pytest")
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.base: dict[str, Any] = {}
+        self.pytest: dict[str, Any] = {}
         self.profiles: dict[str, dict[str, Any]] = {}
         self.commands: dict[tuple[str, ...], tuple[str, dict[str, Any]]] = {}  # words -> (key as written, values)
 
@@ -50,9 +63,16 @@ class ConfigFile:
 
 
 def load_settings(
-    command: Sequence[str], options: Mapping[str, object], environ: Mapping[str, str], directory: str
+    command: Sequence[str],
+    options: Mapping[str, object],
+    environ: Mapping[str, str],
+    directory: str,
+    *,
+    door: str = RUNNER,
 ) -> Settings:
     """Return the settings with which `command` is guarded. Raises UsageError.
+
+    `door` is PYTEST for a session of pytest: the table [tool.memguard.pytest] comes after that of the command then.
 
     `options` holds what was given on the command line, by name of setting, as it was typed, and "profile";
     `options["_spelling"]` may hold how each was spelled ({"limit": "-t"}). `directory` is where the search for a
@@ -67,7 +87,7 @@ def load_settings(
     values: dict[str, Any] = {setting.name: setting.default for setting in SETTINGS}
     sources = dict.fromkeys(values, "default")
     if config is not None:
-        for table, written in _chosen_tables(config, profile, command):
+        for table, written in _chosen_tables(config, profile, command, door):
             for name, value in written.items():
                 values[name] = value
                 sources[name] = f"{_FILE} [{table}] {BY_NAME[name].key}"
@@ -135,7 +155,7 @@ def _choose_profile(
 
 
 def _chosen_tables(
-    config: ConfigFile, profile: str | None, command: Sequence[str]
+    config: ConfigFile, profile: str | None, command: Sequence[str], door: str
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield name and values of the tables that count for this run, the weakest first."""
     yield _BASE_TABLE, config.base
@@ -144,6 +164,8 @@ def _chosen_tables(
     matching = config.for_command(command)
     if matching is not None:
         yield f"{_BASE_TABLE}.commands.{_key(matching[0])}", matching[1]
+    if door == PYTEST:
+        yield _PYTEST_TABLE, config.pytest
 
 
 def _expand_home(path: str, environ: Mapping[str, str]) -> str:
@@ -174,6 +196,11 @@ def _resolve_sizes(values: dict[str, Any], places: Mapping[str, str]) -> dict[st
     else:
         values["limit"] = parse_size(limit)
 
+    if values["test_limit"] is not None:
+        try:
+            values["test_limit"] = parse_size(values["test_limit"], total=values["limit"])
+        except ValueError:  # a percentage that is less than one byte
+            values["test_limit"] = 1
     warn = values["warn"]
     try:
         values["warn"] = parse_size(warn, total=values["limit"])
@@ -254,8 +281,13 @@ def _check_file(path: str, table: object) -> ConfigFile:
     config = ConfigFile(path)
     if not isinstance(table, dict):
         raise UsageError(f"{printable(path)} [tool] memguard: expected a table, got {quote(table)}")
-    base = {key: value for key, value in table.items() if key not in ("profiles", "commands")}
-    config.base = _check_table(path, _BASE_TABLE, base, also_known=("profiles", "commands"))
+    groups = ("profiles", "commands", "pytest")
+    base = {key: value for key, value in table.items() if key not in groups}
+    config.base = _check_table(path, _BASE_TABLE, base, also_known=groups)
+    own = table.get("pytest", {})
+    if not isinstance(own, dict):
+        raise UsageError(f"{printable(path)} [{_BASE_TABLE}] pytest: expected a table, got {quote(own)}")
+    config.pytest = _check_table(path, _PYTEST_TABLE, own, doors=(BOTH, PYTEST))
     for key, table_name, values in _tables_in(path, table, "profiles", "ci"):
         config.profiles[key] = _check_table(path, table_name, values)
     for key, table_name, values in _tables_in(path, table, "commands", '"bun test"'):
@@ -281,15 +313,24 @@ def _tables_in(path: str, table: dict[str, Any], group: str, example: str) -> It
 
 
 def _check_table(
-    path: str, table_name: str, written: dict[str, Any], also_known: tuple[str, ...] = ()
+    path: str,
+    table_name: str,
+    written: dict[str, Any],
+    also_known: tuple[str, ...] = (),
+    doors: tuple[str, ...] = (BOTH, RUNNER),
 ) -> dict[str, Any]:
     """Return name of setting -> value. Raises UsageError for the first key or value that is wrong."""
     values = {}
     for key, value in written.items():
         setting = BY_KEY.get(key)
+        if setting is not None and setting.doors not in doors:
+            where = (
+                f"it belongs into [{_PYTEST_TABLE}]" if setting.doors == PYTEST else "pytest has nothing of the kind"
+            )
+            raise UsageError(f"{printable(path)} [{table_name}] {key}: {where}; move or remove it")
         if setting is None:
             kind = "table" if isinstance(value, dict) else "key"
-            hint = nearest(key, (*BY_KEY, *also_known))
+            hint = nearest(key, [*(each.key for each in SETTINGS if each.doors in doors), *also_known])
             raise UsageError(f"{printable(path)} [{table_name}] {_key(key)}: unknown {kind} {hint}")
         try:
             values[setting.name] = setting.parse(value, True)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
+RUNNER, PYTEST, BOTH = "runner", "pytest", "both"
+ACTIONS = ("fail", "warn")
+LEFTOVERS = ("report", "kill", "ignore")
 EXPECTED_SWITCH = "expected 1, 0, true, false, yes, no, on or off"
 SHORTEST_INTERVAL = 0.05  # seconds; a snapshot is about 1 KB, so this is 20 KB of log a second
 
@@ -25,7 +28,18 @@ _SWITCH = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false"
 class Setting:
     """One setting. `parse(value, written_in_file)` raises ValueError, whose text says what was expected."""
 
-    __slots__ = ("bun_variable", "default", "generic_variable", "help", "key", "name", "options", "parse", "variable")
+    __slots__ = (
+        "bun_variable",
+        "default",
+        "doors",
+        "generic_variable",
+        "help",
+        "key",
+        "name",
+        "options",
+        "parse",
+        "variable",
+    )
 
     def __init__(
         self,
@@ -37,6 +51,7 @@ class Setting:
         options: tuple[str, ...] = (),
         bun_variable: str = "",
         generic_variable: str = "",
+        doors: str = BOTH,
     ) -> None:
         self.key = key  # in the file
         self.name = key.replace("-", "_")  # as an attribute of Settings
@@ -44,6 +59,7 @@ class Setting:
         self.bun_variable = bun_variable  # read when the command is bun test
         self.generic_variable = generic_variable  # read for any command
         self.options = options  # the long spelling last
+        self.doors = doors  # which of `memguard-test` and pytest has it
         self.parse = parse
         self.default = default  # as a user would write it
         self.help = help
@@ -97,6 +113,31 @@ def _parse_verbose(value: object, written_in_file: bool) -> bool:
     return _parse_switch(value, written_in_file)
 
 
+def _parse_test_limit(value: object, written_in_file: bool) -> Any:
+    """Check a size, or false for none."""
+    if value is False and written_in_file:
+        return None
+    return _parse_size(value, written_in_file)
+
+
+def _choice(words: tuple[str, ...]) -> Callable[[object, bool], Any]:
+    def parse(value: object, _written_in_file: bool) -> str:
+        if value not in words:
+            raise ValueError("expected " + " or ".join([", ".join(words[:-1]), words[-1]]))
+        return str(value)
+
+    return parse
+
+
+def _parse_count(value: object, _written_in_file: bool) -> int:
+    digits = value.strip() if isinstance(value, str) else value
+    if isinstance(digits, str) and digits.isascii() and digits.isdigit() and len(digits) < 7:
+        return int(digits)
+    if isinstance(digits, int) and not isinstance(digits, bool) and 0 <= digits < 10**6:
+        return digits
+    raise ValueError("expected how many tests to show, such as 10")
+
+
 SETTINGS = (
     Setting(
         "limit",
@@ -130,6 +171,7 @@ SETTINGS = (
         _parse_verbose,
         False,
         "show a status line while the command runs, and the peak at its end",
+        doors=RUNNER,
         options=("-v", "--verbose"),
         bun_variable="BUN_TEST_VERBOSE",
         generic_variable="VERBOSE",
@@ -139,6 +181,7 @@ SETTINGS = (
         _parse_switch,
         True,
         "show a desktop notification when memguard stops the command",
+        doors=RUNNER,
         options=("--no-notify", "--notify"),
     ),
     Setting(
@@ -153,7 +196,41 @@ SETTINGS = (
         _parse_switch,
         False,
         "let processes that the command leaves behind run on",
+        doors=RUNNER,
         options=("--leave-running",),
+    ),
+    Setting("enabled", _parse_switch, False, "guard every pytest session of this project", doors=PYTEST),
+    Setting(
+        "test-limit",
+        _parse_test_limit,
+        None,
+        "memory that each test may add to what was there when it started",
+        options=("--mem-test-limit",),
+        doors=PYTEST,
+    ),
+    Setting(
+        "action",
+        _choice(ACTIONS),
+        "fail",
+        "what to do when a limit is passed: fail the test at fault, or only warn",
+        options=("--mem-action",),
+        doors=PYTEST,
+    ),
+    Setting(
+        "leftovers",
+        _choice(LEFTOVERS),
+        "report",
+        "processes that a test left running: report them, kill them when the test is over, or ignore them",
+        options=("--mem-leftovers",),
+        doors=PYTEST,
+    ),
+    Setting(
+        "report",
+        _parse_count,
+        0,
+        "show so many of the heaviest tests at the end",
+        options=("--mem-report",),
+        doors=PYTEST,
     ),
 )
 BY_NAME = {setting.name: setting for setting in SETTINGS}
@@ -161,7 +238,7 @@ BY_KEY = {setting.key: setting for setting in SETTINGS}
 
 PROFILE_VARIABLE = "MEMGUARD_PROFILE"
 # Set by memguard itself in the processes that it starts, or (the reader) by its tests: no settings of a user.
-INTERNAL_VARIABLES = ("MEMGUARD_RUN", "MEMGUARD_READER", "MEMGUARD_LIFELINE")
+INTERNAL_VARIABLES = ("MEMGUARD_RUN", "MEMGUARD_READER", "MEMGUARD_LIFELINE", "MEMGUARD_SOCKET")
 
 
 class Settings:
@@ -170,14 +247,19 @@ class Settings:
     __slots__ = (
         "_notes",
         "_sources",
+        "action",
         "config_file",
+        "enabled",
         "grace",
         "interval",
         "leave_running",
+        "leftovers",
         "limit",
         "log",
         "notify",
         "profile",
+        "report",
+        "test_limit",
         "verbose",
         "warn",
     )
@@ -189,6 +271,11 @@ class Settings:
     notify: bool
     grace: float
     leave_running: bool
+    enabled: bool
+    test_limit: int | None
+    action: str
+    leftovers: str
+    report: int
     profile: str | None
     config_file: str | None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from pytest_memguard.errors import printable
-from pytest_memguard.settings import SETTINGS
+from pytest_memguard.settings import PYTEST, SETTINGS
 from pytest_memguard.units import format_size
 
 TYPE_CHECKING = False
@@ -27,6 +27,8 @@ def format_settings(settings: Settings, environ: Mapping[str, str] | None = None
     environ = os.environ if environ is None else environ
     rows = [("setting", "value", "where from")]
     for setting in SETTINGS:
+        if setting.doors == PYTEST:
+            continue
         value = _written(setting.name, getattr(settings, setting.name))
         note = settings.note(setting.name)
         rows.append((setting.key, value, settings.source(setting.name) + (f" ({note})" if note else "")))

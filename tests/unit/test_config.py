@@ -18,7 +18,7 @@ import pytest_memguard
 from pytest_memguard.config import load_settings
 from pytest_memguard.engine import machine
 from pytest_memguard.errors import UsageError
-from pytest_memguard.settings import SETTINGS, is_bun_test
+from pytest_memguard.settings import PYTEST, RUNNER, SETTINGS, is_bun_test
 from pytest_memguard.units import MB
 
 ROOT = str(Path(pytest_memguard.__file__).parent.parent)
@@ -29,11 +29,11 @@ BUN_TEST = ["bun", "test"]
 def load(tmp_path):
     """Write a pyproject.toml (text or bytes) and load the settings in its folder."""
 
-    def load(config=None, *, command=("pytest",), options=None, environ=None, directory=None):
+    def load(config=None, *, command=("pytest",), options=None, environ=None, directory=None, door=RUNNER):
         if config is not None:
             content = config if isinstance(config, bytes) else config.encode()
             (tmp_path / "pyproject.toml").write_bytes(content)
-        return load_settings(list(command), options or {}, environ or {}, str(directory or tmp_path))
+        return load_settings(list(command), options or {}, environ or {}, str(directory or tmp_path), door=door)
 
     return load
 
@@ -143,11 +143,51 @@ def test_every_setting_can_be_given_in_the_file(load, tmp_path):
 def test_every_setting_can_be_given_in_a_variable(load, tmp_path):
     values = {"LIMIT": "1G", "WARN": "50%", "INTERVAL": "2", "LOG": "m.log", "VERBOSE": "yes", "NOTIFY": "off"}
     values |= {"GRACE": "0", "LEAVE_RUNNING": "TRUE"}
+    values |= {"ENABLED": "1", "TEST_LIMIT": "25%", "ACTION": "warn", "LEFTOVERS": "kill", "REPORT": "7"}
     chosen = load(environ={f"MEMGUARD_{name}": value for name, value in values.items()})
     assert (chosen.limit, chosen.warn, chosen.interval, chosen.grace) == (1024 * MB, 512 * MB, 2.0, 0.0)
     assert (chosen.verbose, chosen.notify, chosen.leave_running) == (True, False, True)
     assert chosen.log == str(tmp_path / "m.log")
+    assert (chosen.enabled, chosen.test_limit, chosen.report) == (True, 256 * MB, 7)
+    assert (chosen.action, chosen.leftovers) == ("warn", "kill")
     assert {chosen.source(setting.name) for setting in SETTINGS} == {setting.variable for setting in SETTINGS}
+
+
+PYTEST_TABLE = """
+[tool.memguard]
+limit = 100
+grace = 1
+[tool.memguard.commands.pytest]
+limit = 200
+interval = 1
+[tool.memguard.pytest]
+enabled = true
+limit = 300
+test-limit = "50%"
+action = "warn"
+leftovers = "ignore"
+report = 5
+"""
+
+
+def test_the_table_of_pytest_comes_last_and_counts_for_pytest_alone(load):
+    chosen = load(PYTEST_TABLE, door=PYTEST)
+    assert (chosen.limit, chosen.source("limit")) == (300 * MB, "pyproject.toml [tool.memguard.pytest] limit")
+    assert (chosen.interval, chosen.grace) == (1.0, 1.0)
+    assert (chosen.enabled, chosen.test_limit, chosen.report) == (True, 150 * MB, 5)
+    assert (chosen.action, chosen.leftovers) == ("warn", "ignore")
+    outside = load(PYTEST_TABLE)  # memguard-test pytest
+    assert (outside.limit, outside.enabled, outside.test_limit) == (200 * MB, False, None)
+    assert load(PYTEST_TABLE, door=PYTEST, environ={"MEMGUARD_LIMIT": "400"}).limit == 400 * MB
+
+
+def test_the_table_of_pytest_may_take_away_the_limit_of_tests(load):
+    assert load("[tool.memguard.pytest]\ntest-limit = false", door=PYTEST).test_limit is None
+
+
+def test_a_limit_of_tests_in_percent_is_of_the_limit_and_at_least_a_byte(load):
+    assert load(options={"limit": "400", "test_limit": "25%"}, door=PYTEST).test_limit == 100 * MB
+    assert load(options={"limit": "0.01K", "test_limit": "1%"}, door=PYTEST).test_limit == 1
 
 
 def test_every_option_is_understood_as_it_was_typed(load, tmp_path):
@@ -264,9 +304,40 @@ WRONG_FILES = {
     "a key with an underscore": ("[tool.memguard]\nleave_running = true", "(did you mean leave-running?)"),
     "a key like nothing known": (
         "[tool.memguard]\nxyzzy = 800",
-        "(known are limit, warn, interval, log, verbose, notify, grace, leave-running, profiles, commands)",
+        "(known are limit, warn, interval, log, verbose, notify, grace, leave-running, profiles, commands, pytest)",
     ),
-    "a table nobody knows": ("[tool.memguard.pytest]\nx = 1", "[tool.memguard] pytest: unknown table (known are"),
+    "a table nobody knows": ("[tool.memguard.xyzzy]\nx = 1", "[tool.memguard] xyzzy: unknown table (known are"),
+    "pytest that is no table": ("[tool.memguard]\npytest = 3", "[tool.memguard] pytest: expected a table, got 3"),
+    "a key like nothing known to pytest": (
+        "[tool.memguard.pytest]\nxyzzy = 1",
+        "(known are limit, warn, interval, log, grace, enabled, test-limit, action, leftovers, report)",
+    ),
+    "a key of pytest with an underscore": (
+        "[tool.memguard.pytest]\ntest_limit = 1",
+        "[tool.memguard.pytest] test_limit: unknown key (did you mean test-limit?)",
+    ),
+    "a setting of pytest in the base table": (
+        "[tool.memguard]\ntest-limit = 5",
+        "[tool.memguard] test-limit: it belongs into [tool.memguard.pytest]; move or remove it",
+    ),
+    "a setting of pytest in a profile": (
+        "[tool.memguard.profiles.ci]\nenabled = true",
+        "[tool.memguard.profiles.ci] enabled: it belongs into [tool.memguard.pytest]; move or remove it",
+    ),
+    "a setting of the runner in the table of pytest": (
+        "[tool.memguard.pytest]\nverbose = true",
+        "[tool.memguard.pytest] verbose: pytest has nothing of the kind; move or remove it",
+    ),
+    "a limit of zero for tests": ("[tool.memguard.pytest]\ntest-limit = 0", "a limit must be more than 0), got 0"),
+    "a limit for tests that is true": ("[tool.memguard.pytest]\ntest-limit = true", "expected a size such as 800"),
+    "an action nobody knows": ('[tool.memguard.pytest]\naction = "stop"', "action: expected fail or warn, got 'stop'"),
+    "a word nobody knows for leftovers": (
+        "[tool.memguard.pytest]\nleftovers = true",
+        "leftovers: expected report, kill or ignore, got true",
+    ),
+    "a negative count": ("[tool.memguard.pytest]\nreport = -1", "report: expected how many tests to show, such as 10"),
+    "a boolean as count": ("[tool.memguard.pytest]\nreport = true", "such as 10, got true"),
+    "enabled as a number": ("[tool.memguard.pytest]\nenabled = 1", "enabled: expected true or false, got 1"),
     "a misspelt table": ("[tool.memguard.profile.ci]\nlimit = 1", "unknown table (did you mean profiles?)"),
     "a boolean limit": (
         "[tool.memguard]\nlimit = true",
@@ -571,6 +642,8 @@ WRONG_VARIABLES = {
         {"MEMGUARD_NOTIFY": "2"},
         "MEMGUARD_NOTIFY: expected 1, 0, true, false, yes, no, on or off, got '2'; correct or unset it",
     ),
+    "a limit of tests": ({"MEMGUARD_TEST_LIMIT": "0"}, "MEMGUARD_TEST_LIMIT: expected a size such as 800"),
+    "an action": ({"MEMGUARD_ACTION": "x"}, "MEMGUARD_ACTION: expected fail or warn, got 'x'; correct or unset it"),
     "a general name": (
         {"VERBOSE": "silly"},
         "or a whole number, got 'silly'; correct or unset it, or set MEMGUARD_VERBOSE, which wins",
@@ -604,6 +677,7 @@ def test_an_own_variable_is_checked_even_when_an_option_wins(refusal):
 
 def test_the_internal_variables_are_tolerated(load):
     environ = {"MEMGUARD_RUN": "abc", "MEMGUARD_READER": "portable", "MEMGUARD_LIFELINE": "7", "memguard_x": "1"}
+    environ["MEMGUARD_SOCKET"] = "/tmp/guard"
     assert load(environ=environ).limit == 800 * MB
 
 
@@ -616,6 +690,8 @@ def test_the_internal_variables_are_tolerated(load):
         ({"interval": "0.01"}, "--interval: expected a number of seconds of at least 0.05"),
         ({"grace": "-1"}, "--grace: expected a number of seconds"),
         ({"log": ""}, "--log: expected the path of a file, got ''"),
+        ({"test_limit": "5X", "_spelling": {"test_limit": "--mem-test-limit"}}, "--mem-test-limit: expected a size"),
+        ({"report": "many"}, "--mem-report: expected how many tests to show, such as 10, got 'many'"),
         ({"warn": "5 apples"}, "--warn: expected a size"),
     ],
 )
