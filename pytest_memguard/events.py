@@ -60,14 +60,26 @@ class ProcessFigure:
         self.age = age
 
 
+class RunningTest:
+    """A test in a snapshot: its name, the worker that runs it ("" without workers), bytes it has added so far."""
+
+    __slots__ = ("added", "name", "worker")
+
+    def __init__(self, name: str, worker: str, added: int) -> None:
+        self.name = name
+        self.worker = worker
+        self.added = added
+
+
 class Snapshot:
     """A reading with names: `total` bytes in `count` processes, the largest by name, the rest summed.
 
     `measured` says whether `total` is the footprint at this moment; otherwise it is RSS + swap less what was found to
-    be shared when the footprint was last measured. `elapsed` is seconds since the command was started.
+    be shared when the footprint was last measured. `elapsed` is seconds since the command was started. `tests` are the
+    tests that ran at that moment, the one that added most first.
     """
 
-    __slots__ = ("count", "elapsed", "event", "measured", "processes", "resident", "run", "time", "total")
+    __slots__ = ("count", "elapsed", "event", "measured", "processes", "resident", "run", "tests", "time", "total")
 
     def __init__(
         self,
@@ -91,6 +103,7 @@ class Snapshot:
         self.count = count
         self.processes = processes
         self.measured = measured
+        self.tests: list[RunningTest] = []
 
     @property
     def others(self) -> int:

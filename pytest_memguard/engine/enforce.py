@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .members import Member, Reader
-    from .tree import Tree
+    from .tree import Branch, Tree
 
 STOP_PATIENCE = 0.05  # seconds for everyone to stop; mmap(MAP_POPULATE) heeds SIGKILL only, and is seen growing
 LOOK_WHILE_ENDING = 0.002  # seconds between two looks while the tree ends
@@ -38,7 +38,7 @@ class Ending:
 class Enforcer:
     """Stops, continues and ends the members of a tree."""
 
-    def __init__(self, tree: Tree, reader: Reader, reap: Callable[[], object]) -> None:
+    def __init__(self, tree: Tree | Branch, reader: Reader, reap: Callable[[], object]) -> None:
         """`reap` collects the guard's own children that ended, so that no zombie is taken for a survivor."""
         self._tree = tree
         self._reader = reader

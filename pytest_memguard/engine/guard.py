@@ -62,6 +62,31 @@ class Host(Protocol):
         """Return whether there is no time for SIGTERM and grace."""
 
 
+class Policy(Protocol):
+    """What is known of the tests inside the tree: budgets of their own, and answers weaker than ending everything."""
+
+    def look(self, reading: Reading) -> None:
+        """Take note of a reading, before it is judged."""
+
+    def limit(self) -> int:
+        """Return the bytes that the whole tree may hold at this moment."""
+
+    def headroom(self) -> int:
+        """Return the bytes left of the tightest budget of a test."""
+
+    def longest_gap(self) -> float:
+        """Return the seconds after which it wants a look, whatever happens."""
+
+    def check(self, reading: Reading) -> None:
+        """Enforce the budgets of single tests; the whole tree is within its own."""
+
+    def relieve(self, breach: events.Snapshot) -> bool:
+        """Answer a breach of the whole tree, which holds still; return False when everything has to end."""
+
+    def describe(self, snapshot: events.Snapshot) -> None:
+        """Add to a snapshot which tests were running."""
+
+
 class Guard:
     """Keeps one tree inside its budget until the command ends. `run` does it all; the rest is for tests and sinks."""
 
@@ -102,6 +127,8 @@ class Guard:
         self._last: Reading | None = None
         self._warned = False
         self._grows_on = False  # some member does not heed SIGSTOP
+        self._held: list[Member] = []
+        self.policy: Policy | None = None
         self._rescan = True
 
     def run(self) -> tuple[events.Snapshot | None, Ending | None]:
@@ -114,15 +141,26 @@ class Guard:
             if self._host.must_end():
                 return None, self.end()
             reading = self._look()
+            if self.policy is not None:
+                self.policy.look(reading)
+                self.set_limit(self.policy.limit())
             breach = self._decide(reading)
             if breach is not None:
                 self._sinks.emit(events.BREACH, snapshot=breach)
-                return breach, self.end(stopped=True, hurry=self._grows_on)
+                if self.policy is None or not self.policy.relieve(breach):
+                    return breach, self.end(stopped=True, hurry=self._grows_on)
+                self._enforcer.let_go(self._held)
+                self._grows_on = False
+                continue
             self._record(reading)
-            self._tell(reading)
             # The tree can only be within its limit here, so `high` is what counts.
-            delay = pace.next_look(self._budget.limit - reading.high, self._speed, reading.growth_speed)
-            self._idleness.looked(self._budget.limit - reading.high)
+            headroom = self._budget.limit - reading.high
+            if self.policy is not None:
+                self.policy.check(reading)
+                headroom = min(headroom, self.policy.headroom())
+            self._tell(reading)
+            delay = pace.next_look(headroom, self._speed, reading.growth_speed)
+            self._idleness.looked(headroom)
             self._sleep(delay)
 
     def end(self, *, stopped: bool = False, hurry: bool = False) -> Ending:
@@ -134,6 +172,10 @@ class Guard:
             stopped=stopped,
             hurry=hurry,
         )
+
+    def set_limit(self, limit: int) -> None:
+        """Set what the whole tree may hold from now on, in bytes."""
+        self._budget.limit = self._meter.limit = limit
 
     def _sleep(self, delay: float) -> None:
         """Wait until the next look is due, or something happened."""
@@ -151,6 +193,8 @@ class Guard:
 
     def _longest_gap(self, last: Reading) -> float:
         """Return the seconds after which a look is taken though nobody worked."""
+        if self.policy is not None:
+            return self.policy.longest_gap()
         if self._sinks:
             return pace.SLOWEST  # the peak is shown: a member that grew and ended unseen would be missing in it
         # Above half the limit a measurement may show that much is shared, and looks can be further apart.
@@ -180,7 +224,7 @@ class Guard:
         """Describe the tree as it was at the last look."""
         members = [member for member in self._tree.members.values() if member.resident or member.swapped]
         reading = self._last
-        return events.Snapshot(
+        snapshot = events.Snapshot(
             event=event,
             run=self._run,
             time=time.time(),
@@ -191,6 +235,9 @@ class Guard:
             processes=self.figures(members, NAMED),
             measured=bool(reading and reading.measured and members),
         )
+        if self.policy is not None:
+            self.policy.describe(snapshot)
+        return snapshot
 
     def figures(self, members: list[Member], most: int | None = None) -> list[events.ProcessFigure]:
         """Name members, the largest first."""
@@ -259,7 +306,7 @@ class Guard:
 
     def _hold_and_confirm(self) -> events.Snapshot | None:
         """Hold the tree still and measure it once more, for the record; let it go when it is within its limit."""
-        held = self._enforcer.hold_still()
+        self._held = self._enforcer.hold_still()
         still = self._enforcer.wait_until_still(self._budget.limit)
         reading = self._look()
         if not still:
@@ -271,8 +318,24 @@ class Guard:
         if total > self._budget.limit:
             self._record(reading)
             return self.snapshot(events.BREACH)
-        self._enforcer.let_go(held)
+        self._enforcer.let_go(self._held)
         return None
+
+    def measure_now(self) -> int:
+        """Look and measure, whatever it costs; return the total in bytes."""
+        return self._measure(self._look())
+
+    def total(self) -> int:
+        """Return the best figure for what the tree held at the last look, in bytes."""
+        return self._total(self._last) if self._last is not None else 0
+
+    def is_worth_showing(self, reading: Reading) -> bool:
+        """Return whether a figure that somebody sees should be measured first."""
+        return not reading.measured and self._is_worth_measuring(reading, SHOWN_COST_SHARE)
+
+    def measure(self, reading: Reading) -> int:
+        """Measure the footprint of everyone, and put it down in the reading; return it in bytes."""
+        return self._measure(reading)
 
     def _measure(self, reading: Reading, headroom: int | None = None) -> int:
         """Measure, and put it down in the reading unless the meter gave up; see `Meter.measure`."""

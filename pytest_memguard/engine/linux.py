@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 import time
 
+from . import heirloom
 from .members import Footprint, Identity, Member
 
 TYPE_CHECKING = False
@@ -40,6 +41,7 @@ class LinuxReader:
 
     name = "linux"
     exact = False
+    age_error = 0.03  # start times come in ticks of 10 ms
 
     def __init__(self, root: str = "/proc", *, adopts: bool = True, after: int = 0) -> None:
         """Open what every look needs; see `open_reader`. Raises OSError when `root` is no procfs."""
@@ -122,8 +124,11 @@ class LinuxReader:
             return None
 
     def carries(self, pid: int, cookie: str) -> bool:
-        """Return whether the environment at exec held `cookie`; False when we may not look."""
-        return cookie.encode() in self._read(f"{pid}/environ")
+        """Return whether the environment at exec held `cookie`, or the limits hold its number; False if unreadable."""
+        if cookie.encode() in self._read(f"{pid}/environ"):
+            return True
+        number = heirloom.number_of(cookie)
+        return number > 0 and b" %d " % number in self._read(f"{pid}/limits")
 
     def is_same(self, member: Member) -> bool:
         """Compare start times."""

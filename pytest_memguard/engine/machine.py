@@ -36,11 +36,9 @@ def usable_memory_source(root: str = "/") -> str:
 
 def physical_memory(root: str = "/") -> int:
     """Return the machine's memory in bytes (`MemTotal`, else sysconf(3)). Raises ReadError when it is not known."""
-    for line in _read(os.path.join(root, "proc/meminfo")).splitlines():
-        name, _, rest = line.partition(b":")
-        number = rest.split()[0] if rest.split() else b""
-        if name == b"MemTotal" and _is_number(number) and int(number) > 0:
-            return int(number) * 1024
+    total = _of_meminfo(root, b"MemTotal")
+    if total:
+        return total
     try:
         pages, page = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError):
@@ -48,6 +46,27 @@ def physical_memory(root: str = "/") -> int:
     if pages <= 0 or page <= 0:
         raise ReadError("the size of this machine's memory is not known: give limits in MB instead of percent")
     return pages * page
+
+
+def available_memory(root: str = "/") -> int:
+    """Return the bytes that can be taken before somebody has to give some back; 0 when that is not known.
+
+    The smaller of `MemAvailable` (proc(5); macOS: psutil) and what the control groups above leave.
+    """
+    available = _of_meminfo(root, b"MemAvailable")
+    if available is None:
+        try:
+            import psutil
+
+            available = int(psutil.virtual_memory().available)
+        except (ImportError, OSError, RuntimeError):
+            return 0
+    for path in _limit_files(root):
+        limit = _limit_in(path)
+        used = _used_in(path) if limit is not None else None
+        if limit is not None and used is not None:
+            available = min(available, max(0, limit - used))
+    return available
 
 
 def own_peak() -> int:
@@ -114,6 +133,24 @@ def _limit_in(path: str) -> int | None:
         return None
     size = int(text)
     return size if 0 < size < _UNLIMITED else None
+
+
+def _used_in(limit_file: str) -> int | None:
+    """Return what the control group of a limit file uses, from the file beside it."""
+    folder, name = os.path.split(limit_file)
+    beside = "memory.current" if name == "memory.max" else "memory.usage_in_bytes"
+    text = _read(os.path.join(folder, beside)).strip()
+    return int(text) if _is_number(text) else None
+
+
+def _of_meminfo(root: str, key: bytes) -> int | None:
+    """Return a figure of /proc/meminfo in bytes, None when it is not there."""
+    for line in _read(os.path.join(root, "proc/meminfo")).splitlines():
+        name, _, rest = line.partition(b":")
+        words = rest.split()
+        if name == key and words and _is_number(words[0]):
+            return int(words[0]) * 1024
+    return None
 
 
 def _is_number(text: bytes) -> bool:

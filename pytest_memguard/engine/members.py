@@ -106,6 +106,7 @@ class Reader(Protocol):
     name: str
     adopts: bool  # orphans of the tree become children of the guard (Linux subreaper)
     exact: bool  # `resident` already is the footprint (macOS)
+    age_error: float  # seconds by which `age` may be off
 
     def forked(self) -> bool:
         """Return whether any process may have been started since the last `recent` (False only when surely not)."""

@@ -25,7 +25,7 @@ class Roster:
 
     def __init__(self) -> None:
         """Create the file. Raises ReadError when no folder for temporary files takes it."""
-        self._descriptor = _create()
+        self._descriptor = unnamed_file()
 
     def write(self, members: Iterable[Member]) -> None:
         """Replace the list. A full disk leaves the old one, whose members are found by their children then."""
@@ -44,8 +44,8 @@ class Roster:
         return [(int(pair[0]), pair[1]) for pair in pairs if len(pair) == 2 and pair[0].isdigit()]
 
 
-def _create() -> int:
-    """Return a descriptor of a new file without a name."""
+def unnamed_file() -> int:
+    """Return a descriptor of a new file without a name. Raises ReadError when no temporary folder takes it."""
     for folder in (os.environ.get("TMPDIR"), "/tmp", "/var/tmp", "."):  # noqa: S108 - O_EXCL, random name, unlinked
         path = os.path.join(folder or "/tmp", f"memguard-{os.getpid()}-{os.urandom(8).hex()}")  # noqa: S108
         try:

@@ -11,11 +11,26 @@ if TYPE_CHECKING:
     from typing import Any
 
 _PR_SET_CHILD_SUBREAPER = 36
+_PR_GET_CHILD_SUBREAPER = 37
 
 
 def become_subreaper() -> bool:
     """Make this process the subreaper of its descendants, those it has already included; False when refused."""
     return bool(_prctl()(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+
+
+def is_subreaper() -> bool:
+    """Return whether this process already is one."""
+    from array import array
+
+    answer = array("i", [0])
+    _prctl()(_PR_GET_CHILD_SUBREAPER, answer.buffer_info()[0], 0, 0, 0)
+    return answer[0] != 0
+
+
+def resign_as_subreaper() -> None:
+    """Let orphans go to the next subreaper above, or to init, again."""
+    _prctl()(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 
 
 def _prctl() -> Any:

@@ -17,10 +17,26 @@ from .members import Identity, Member, Reader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from collections.abc import Set as AbstractSet
+    from typing import Protocol
+
     from .roster import Roster
+else:
+    Protocol = object
 
 SCANS_TO_DECIDE = 3  # a pid is handed out before its process can be seen, and a thread's never can
 PARENT_LOOKUPS = 5  # a parent that dies while it is looked up changes its child's parent: ask again, but not for ever
+
+
+class Listener(Protocol):
+    """Who wants to know about members as they come and go."""
+
+    def joined(self, member: Member) -> None:
+        """Take note of a new member; its parent, if that is one, was told before."""
+
+    def left(self, member: Member) -> None:
+        """Take note that a member is gone."""
 
 
 class Tree:
@@ -34,16 +50,23 @@ class Tree:
         self._cookie = cookie
         self._since = 0.0  # when the first member was started: whoever is older is none
         self._roster = roster
+        self.listener: Listener | None = None
         self._outside: set[int] = {0, 1, self._guard, os.getppid()}
         self._undecided: dict[int, int] = {}  # pid -> scans left to see it
         self._leaders: set[int] = set()  # pids of members, alive or not: groups and sessions they led are ours
 
-    def add(self, pid: int) -> Member | None:
-        """Take `pid` in as a member by knowledge from elsewhere: the command itself, or a roster. None when gone."""
+    def add(self, pid: int, *, leads: bool = True) -> Member | None:
+        """Take `pid` in as a member by knowledge from elsewhere: the command itself, or a roster. None when gone.
+
+        `leads=False`: its process group and session hold strangers, too (`pytest | tee`), and tell nothing.
+        """
         identity = self._reader.identify(pid)
         if identity is None:
             return None
+        self._outside.discard(pid)
         member = self._join(identity)
+        if not leads:
+            self._leaders.discard(pid)
         self._since = self._since or identity.started
         self._tell_roster()
         return member
@@ -89,6 +112,8 @@ class Tree:
         self._reader.release(member)
         if self.members.get(member.pid) is member:
             del self.members[member.pid]
+            if self.listener is not None:
+                self.listener.left(member)
 
     def _classify(self, pid: int, found: list[Member]) -> None:
         """Decide whether `pid` belongs, and with it those above it that are not known yet.
@@ -150,4 +175,33 @@ class Tree:
         self.members[identity.pid] = member
         if not self._reader.adopts:
             self._leaders.add(identity.pid)
+        if self.listener is not None:
+            self.listener.joined(member)
         return member
+
+
+class Branch:
+    """A part of a tree that an Enforcer can hold or end without touching the rest.
+
+    It consists of `members` and of whoever joins `pool` later, a set that somebody else keeps up to date.
+    """
+
+    def __init__(self, tree: Tree, members: Iterable[Member], pool: AbstractSet[Member]) -> None:
+        self.members = {member.pid: member for member in members}
+        self._tree = tree
+        self._pool = pool
+        self._known = set(pool)
+
+    def scan(self) -> list[Member]:
+        """Look for new members; return them."""
+        self._tree.scan()
+        found = [member for member in self._pool if member not in self._known]
+        self._known.update(found)
+        self.members.update({member.pid: member for member in found})
+        return found
+
+    def drop(self, member: Member) -> None:
+        """Forget a member that is gone."""
+        self._tree.drop(member)
+        if self.members.get(member.pid) is member:
+            del self.members[member.pid]

@@ -12,9 +12,8 @@ import time
 from errno import ENOSPC
 
 from pytest_memguard.engine.commandline import shorten
+from pytest_memguard.jsonline import encode
 from pytest_memguard.units import megabytes
-
-from .jsonline import encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -152,6 +151,14 @@ def fields(snapshot: Snapshot) -> dict[str, object]:
         "residentMB": megabytes(snapshot.resident),
         "measured": snapshot.measured,
     }
+    if snapshot.tests:
+        line["test"] = snapshot.tests[0].name
+        line["worker"] = snapshot.tests[0].worker
+        line["testAddedMB"] = megabytes(snapshot.tests[0].added)
+    if len(snapshot.tests) > 1:
+        line["otherTests"] = [
+            {"test": test.name, "worker": test.worker, "addedMB": megabytes(test.added)} for test in snapshot.tests[1:]
+        ]
     if snapshot.others > 0:
         line["otherCount"] = snapshot.others
         line["otherMB"] = megabytes(snapshot.others_size)

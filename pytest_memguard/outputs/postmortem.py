@@ -21,8 +21,10 @@ EXPLAINED = 1.25  # the limit proposed is so many times the peak
 def report(run: Run, outcome: Outcome, *, verbose: bool) -> list[str]:
     """Return the lines that the end of a run is worth; none after a quiet, healthy one."""
     lines: list[str] = []
-    if outcome.verdict == events.MEMORY:
+    if outcome.verdict == events.MEMORY and outcome.breach is not None:
         lines += _killed(run, outcome)
+    elif outcome.verdict == events.MEMORY:  # a pytest session inside, whose end was told already
+        lines.append(f"exit status {outcome.status}: it was memguard, not the kernel's OOM killer")
     elif outcome.verdict == events.KERNEL_OOM:
         lines += _killed_by_kernel(run, outcome)
     # Whoever interrupted the run meant all of it: its processes were not left behind.

@@ -388,10 +388,16 @@ class NeverAsked:
         pytest.fail("asked about a pid that is never a member")
 
 
-@pytest.mark.parametrize("pid", [0, 1, -1, os.getpid()])
+@pytest.mark.parametrize("pid", [0, -1, os.getpid()])
 def test_the_kernel_every_process_and_ourselves_are_never_signalled(pid):
     with pytest.raises(ValueError, match="never a member"):
         signals.send(NeverAsked(), Member(Identity(pid, 1, 1, 1, 1, 1)), signal.SIGTERM)
+
+
+def test_pid_1_is_neither_stopped_nor_killed():
+    for number in (signal.SIGSTOP, signal.SIGTERM, signal.SIGKILL):
+        with pytest.raises(PermissionError, match="pid 1"):
+            signals.send(NeverAsked(), Member(Identity(1, 1, 1, 1, 1, 1)), number)
 
 
 def test_a_recycled_pid_is_not_signalled(in_guard):

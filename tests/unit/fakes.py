@@ -29,6 +29,7 @@ class FakeReader:
     """Processes by pid, and their memory. Each method counts how often it was called."""
 
     name = "fake"
+    age_error = 0.0
 
     def __init__(self, *, adopts=True, exact=False):
         self.adopts = adopts

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from pytest_memguard import events
 from pytest_memguard.engine.commandline import display, shorten
-from pytest_memguard.outputs.jsonline import encode
+from pytest_memguard.jsonline import encode
 from pytest_memguard.outputs.log import COMMAND_SHOWN, Log, fields
 
 GUIDE = ["timestamp", "pgid", "memoryMB", "processCount", "processes", "thresholdMB"]

@@ -1,0 +1,138 @@
+"""Whose fault a breach is, and just enough force. Pure: figures in, a decision out, no process in sight.
+
+Weakest first, for the test that grew most since it started:
+
+    FREE ----> KILL_SUBPROCESSES          their memory is enough, or most of the growth: they end, pytest lives on
+      |
+      +------> CLAMPED ----> RAISED ----> KILLED
+               the next        an exception   SIGKILL of that pytest process
+               allocation      by signal
+               fails
+
+CLAMPED lasts until that phase of the test is over: memory that comes back (a string that is doubled frees its old half)
+says nothing about what comes next. When the tree grows on all the same, KILLED follows at once; a test that is only
+above its own limit is interrupted first.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FREE = "free"
+WAITING = "waiting"  # its subprocesses were killed: it gets `grace` seconds to notice
+CLAMPED = "clamped"
+RAISED = "raised"
+KILLED = "killed"
+
+CLAMP_PATIENCE = 1.0  # seconds for a MemoryError to be raised and its memory to come back
+RESERVE_SHARE = 100  # of the limit: 1 % to build a report in
+LEAST_RESERVE = 8 << 20
+MOST_RESERVE = 16 << 20
+ENOUGH = 2 << 20  # bytes: by so much the killing of subprocesses must bring the tree below its limit
+LEFT_OVER_SHARE = 8  # a leak that outlives its test may stand above the limit by 1/8 of it, and no further
+RECOVERED_SHARE = 32
+FAR_ABOVE = 4  # times its own limit: a test that nothing interrupts is ended even where the session has no limit
+ROOM_FACTOR = 4  # what a process may still fill is let be only where the machine has so many times as much to spare
+
+
+class Part:
+    """What one pytest process and its test hold, in bytes: growth since the test began, apart for subprocesses."""
+
+    __slots__ = ("held", "is_testing", "own_growth", "subprocess_growth", "subprocesses")
+
+    def __init__(
+        self, *, held: int, own_growth: int, subprocess_growth: int, subprocesses: int, is_testing: bool
+    ) -> None:
+        """`subprocesses` is what would be back if they were killed: all that the test started or made grow."""
+        self.held = held
+        self.own_growth = own_growth
+        self.subprocess_growth = subprocess_growth
+        self.subprocesses = subprocesses
+        self.is_testing = is_testing
+
+    @property
+    def growth(self) -> int:
+        """What the test added."""
+        return max(0, self.own_growth) + max(0, self.subprocess_growth)
+
+
+def at_fault(parts: Sequence[Part]) -> int:
+    """Return the index of the part whose test grew most; where none grew, of the one that holds most."""
+    return max(range(len(parts)), key=lambda index: (parts[index].growth, parts[index].held))
+
+
+def kills_subprocesses(part: Part, excess: int) -> bool:
+    """Return whether ending the subprocesses is the answer to being `excess` bytes above a limit."""
+    if part.subprocesses <= 0:
+        return False
+    is_enough = part.subprocesses >= excess + ENOUGH and part.subprocess_growth * 4 >= part.growth
+    return is_enough or part.subprocess_growth >= part.own_growth
+
+
+def reserve(limit: int) -> int:
+    """Return the bytes that a clamped process may still take: enough for pytest to build its report."""
+    return min(MOST_RESERVE, max(LEAST_RESERVE, limit // RESERVE_SHARE))
+
+
+def allowance(limit: int, untouched: int, slack: int, available: int) -> int:
+    """Return how far a clamped process may grow beyond where it was stopped.
+
+    It may fill what it had reserved before (`untouched` bytes), which no limit can take back: the rest of one block of
+    a list or a string. That passes the limit, so only as much as the standing clamp lets pass (`slack`, and as much
+    again for what is never touched), and only where the machine has room for it several times over.
+    """
+    fits = untouched <= 2 * slack and untouched * ROOM_FACTOR <= available
+    return reserve(limit) + (untouched if fits else 0)
+
+
+def recovered(limit: int) -> int:
+    """Return the level at which memory counts as come back: a footprint swings by some MB with who else maps what."""
+    return limit - limit // RECOVERED_SHARE
+
+
+def highest_left_over(limit: int) -> int:
+    """Return the level up to which memory that a failed test left behind is borne, so that others can run."""
+    return limit + limit // LEFT_OVER_SHARE
+
+
+class Step:
+    """Where one pytest process stands: the state, and until when (monotonic seconds) it may stay there."""
+
+    __slots__ = ("deadline", "state")
+
+    def __init__(self, state: str, deadline: float = float("inf")) -> None:
+        self.state = state
+        self.deadline = deadline
+
+
+def grew_on(*, endangers_all: bool, amount: int, limit: int, now: float, grace: float) -> Step:
+    """Return the next step for a process that grows in spite of what was done, to `amount` bytes above what was there.
+
+    `endangers_all`: the whole tree is above its limit, so nothing weaker than SIGKILL is left. A test above its own
+    limit is interrupted, once more if need be: as long as the tree is within its budget there is time.
+    """
+    if endangers_all or amount > FAR_ABOVE * limit:
+        return Step(KILLED)
+    return Step(RAISED, now + grace)
+
+
+def climb(step: Step, *, same_test: bool, over: bool, endangers_all: bool, now: float, grace: float) -> Step:
+    """Return the next step as time goes by, or the same one when there is nothing to do but wait.
+
+    `same_test`: what was going on when the limit was passed still is. `over`: more is held than the limit allows.
+    """
+    if step.state in (FREE, KILLED):
+        return step
+    if not same_test:
+        return Step(FREE)
+    if step.state == WAITING:
+        return Step(RAISED) if now >= step.deadline else step
+    if not over:
+        return step
+    if step.state == CLAMPED and now >= step.deadline:
+        return Step(RAISED, now + grace)
+    if step.state == RAISED and now >= step.deadline and endangers_all:
+        return Step(KILLED)
+    return step

@@ -1,0 +1,231 @@
+"""The guard process of a pytest session: the same engine, in a process of its own.
+
+A thread of pytest could not do it: while C code holds the GIL (`list(itertools.count())`) a thread gets no turn. pytest
+starts this process with a listening socket and a line of facts; pytest processes say hello on the socket. The guard
+leaves pytest's children and its session, so no test meets it in `os.wait()` and no Ctrl-C reaches it; it ends with the
+session's first process, whatever ended that.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import time
+
+from pytest_memguard import events
+from pytest_memguard.jsonline import decode
+from pytest_memguard.outputs.console import Console
+from pytest_memguard.outputs.sinks import Sinks
+
+from . import desk as desks
+from . import machine, readers, signals
+from .budget import Budget
+from .commandline import display
+from .enforce import Enforcer
+from .guard import Guard
+from .listening import remove
+from .meter import Meter
+from .oom import KernelKills, restore_score
+from .relief import Relief
+from .tree import Tree
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from typing import Any
+
+    from .members import Member, Reader
+else:
+    import _socket as socket
+
+NAME = b"memguard-guard"
+LISTENING = 3  # the descriptor that pytest hands over
+POLL_STEP = 0.001
+DIED = 137  # as status of a session that said no goodbye
+INTERRUPTED = 2  # pytest.ExitCode.INTERRUPTED
+STEP_WITHOUT_PIDFD = 0.1  # seconds between two looks at whether pytest lives, where nothing tells its end
+
+
+class PytestHost:
+    """The guard's owner here: woken by messages, and by the end of the session's first process."""
+
+    def __init__(self, member: Member, reader: Reader, *, is_root: bool) -> None:
+        """`member` is the session's first process (`is_root`), or the first of its workers on this host."""
+        self.desk: desks.Desk | None = None
+        self.relief: Relief | None = None
+        self.poll = select.poll()
+        self._is_root = is_root
+        self._member = member
+        self._reader = reader
+        self._pidfd = _open_pidfd(member.pid)
+        if self._pidfd >= 0:
+            self.poll.register(self._pidfd, select.POLLIN)
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep until somebody asks something, or pytest ends."""
+        if seconds < POLL_STEP:
+            time.sleep(seconds)
+        if self._pidfd < 0:
+            seconds = min(seconds, STEP_WITHOUT_PIDFD)
+        happened = self.poll.poll(int(seconds * 1000))
+        for descriptor, _ in happened:
+            if self.desk is not None and self.desk.owns(descriptor):
+                self.desk.serve(descriptor)
+        return bool(happened)
+
+    def reap(self) -> None:
+        """Collect nothing: the guard has no children."""
+
+    def has_ended(self) -> bool:
+        """Return whether the session's first process has ended, or the session has."""
+        desk = self.desk
+        if desk is not None and any(session.status is not None for session in desk.sessions.values()):
+            return True
+        if not self._is_root and self.relief is not None and self.relief.processes:
+            return False
+        return self._reader.state(self._member) in ("zombie", "gone")
+
+    def must_end(self) -> bool:
+        """Return False: a session ends by itself, or by what `Relief` does."""
+        return False
+
+    def in_hurry(self) -> bool:
+        """Return True: what is ended here has no time left."""
+        return True
+
+
+class TestSinks(Sinks):
+    """Sinks of a pytest session: somebody always looks at the figures."""
+
+    __test__ = False
+
+    def __bool__(self) -> bool:
+        """Return True: peaks are shown."""
+        return True
+
+
+def main() -> None:
+    """Be the guard process: `python -c "..." FACTS`, with a listening socket as descriptor 3."""
+    facts = decode(sys.argv[1].encode("utf-8", "surrogateescape"))
+    _leave(str(facts["path"]))
+    try:
+        guard_session(facts)
+    except BaseException as error:  # the session is told by the closed connection, and starts another
+        Console().line(f"internal error in the guard process: {type(error).__name__}: {error}; please report it")
+        raise
+    finally:
+        remove(str(facts["path"]))
+
+
+def guard_session(facts: dict[str, Any]) -> None:
+    """Guard until the session is over, and end what it left."""
+    console = Console()
+    kernel = KernelKills()
+    reader = readers.open_reader(str(facts["reader"]), adopts=False)
+    tree = Tree(reader, cookie=str(facts["cookie"]))
+    root = tree.add(int(facts["pid"]), leads=False)
+    if root is None:
+        return
+    limit, source = int(facts["limit"]), str(facts["source"])
+    meter = Meter(reader, limit)
+    started = time.monotonic()
+    run = events.Run(
+        identifier=str(facts["cookie"]),
+        command=_command(facts["command"]),
+        pid=root.pid,
+        group=os.getpgid(root.pid),
+        limit=limit,
+        limit_source=source,
+        warn=int(facts["warn"]),
+        log=facts["log"],
+        reader=reader.name,
+        started=time.time(),
+    )
+    host = PytestHost(root, reader, is_root=bool(facts["is_root"]))
+    sinks = _open_sinks(run.log, console)
+    guard = Guard(
+        run=run,
+        reader=reader,
+        tree=tree,
+        meter=meter,
+        budget=Budget(limit, run.warn),
+        enforcer=Enforcer(tree, reader, host.reap),
+        sinks=sinks,
+        host=host,
+        interval=float(facts["interval"]),
+        grace=float(facts["grace"]),
+        processors=machine.processors(),
+        started=started,
+    )
+    relief = Relief(guard, reader, tree, meter, limit=limit, source=source, grace=float(facts["grace"]))
+    listening = socket.socket(fileno=LISTENING)
+    told = {"limit": limit, "source": source, "reader": reader.name, "joined": False}
+    desk = desks.Desk(
+        listening, host.poll, relief=relief, tree=tree, reader=reader, kernel=kernel, console=console, facts=told
+    )
+    desk.owns_tree = True
+    host.desk = desk
+    host.relief = relief
+    guard.policy = relief
+    relief.desk = desk
+    guard.run()
+    relief.left(root)
+    desk.settle()
+    desk.end_rest(root)
+    desk.close()
+    statuses = [session.status for session in desk.sessions.values() if session.status is not None]
+    status = max(statuses, default=DIED)
+    outcome = events.Outcome(_verdict(root, relief, status), status)
+    outcome.elapsed = guard.elapsed()
+    outcome.peak, outcome.peak_at, outcome.peak_command = guard.peak.total, guard.peak.at, guard.peak.command
+    sinks.emit(events.FINISHED, snapshot=guard.snapshot(events.FINISHED), outcome=outcome)
+
+
+def _verdict(root: Member, relief: Relief, status: int) -> str:
+    """Name how a session ended."""
+    if any(process.member is root and process.killed_for is not None for process in relief.ended):
+        return events.MEMORY
+    if status == DIED:
+        return events.SIGNAL
+    return events.INTERRUPTED if status == INTERRUPTED else events.FAILED if status else events.OK
+
+
+def _command(words: list[str]) -> str:
+    """Return pytest's command as reports name it: `python -m pytest` is pytest."""
+    name = os.path.basename(words[0]) if words else "pytest"
+    return display(["pytest" if name in ("__main__.py", "py.test") else name, *words[1:]])
+
+
+def _open_sinks(log: str | None, console: Console) -> Sinks:
+    sinks = TestSinks(console)
+    if log:
+        from pytest_memguard.outputs.log import Log
+
+        sinks.add(Log(log, console), "log")
+    sinks.add_installed()
+    return sinks
+
+
+def _leave(path: str) -> None:
+    """Leave pytest's children, its session, its signals and its folder, and take a name."""
+    if os.fork() != 0:
+        os._exit(0)
+    os.setsid()
+    for number in (signals.SIGINT, signals.SIGTERM, signals.SIGHUP, signals.SIGQUIT, signals.SIGPIPE):
+        signals.signal(number, signals.SIG_IGN)
+    signals.pthread_sigmask(signals.SIG_SETMASK, ())
+    os.chdir(os.path.dirname(path) if os.path.isdir(os.path.dirname(path)) else "/")
+    restore_score("0")
+    try:
+        with open("/proc/self/comm", "wb", buffering=0) as name:
+            name.write(NAME)
+    except OSError:
+        pass
+
+
+def _open_pidfd(pid: int) -> int:
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        return -1

@@ -1,0 +1,182 @@
+"""Whose fault a breach is, and which force answers it: pure decisions, looked at exhaustively."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_memguard.engine import force
+from pytest_memguard.engine.force import CLAMPED, FREE, KILLED, RAISED, WAITING, Part, Step
+from pytest_memguard.units import GB, MB
+
+STATES = (FREE, WAITING, CLAMPED, RAISED, KILLED)
+amounts = st.integers(min_value=-(1 << 40), max_value=1 << 40)
+
+
+def part(own=0, below=0, *, held=None, back=None, is_testing=True):
+    return Part(
+        held=max(0, own) + max(0, below) if held is None else held,
+        own_growth=own,
+        subprocess_growth=below,
+        subprocesses=max(0, below) if back is None else back,
+        is_testing=is_testing,
+    )
+
+
+# Whose fault
+
+
+def test_the_test_that_grew_most_is_at_fault_however_much_others_hold():
+    assert force.at_fault([part(10, held=900), part(50, 20, held=70), part(60, held=600)]) == 1
+
+
+def test_growth_of_subprocesses_counts_as_the_tests_own():
+    assert force.at_fault([part(100), part(0, 101)]) == 1
+
+
+def test_what_was_given_back_is_no_merit_that_hides_growth():
+    assert force.at_fault([part(-500, 60), part(50)]) == 0
+
+
+def test_where_nothing_grew_who_holds_most_is_at_fault():
+    assert force.at_fault([part(held=5), part(held=7), part(-9, held=6)]) == 1
+
+
+def test_of_equals_the_first_is_at_fault():
+    assert force.at_fault([part(5, held=9), part(5, held=9)]) == 0
+
+
+@given(st.lists(st.builds(part, amounts, amounts, held=amounts), min_size=1, max_size=8))
+def test_nobody_grew_more_than_who_is_at_fault(parts):
+    chosen = parts[force.at_fault(parts)]
+    assert chosen.growth == max(each.growth for each in parts)
+    assert all(each.held <= chosen.held for each in parts if each.growth == chosen.growth)
+
+
+# Subprocesses first
+
+
+@pytest.mark.parametrize(
+    ("own", "below", "back", "excess", "kills"),
+    [
+        (0, 0, 0, 10, False),  # there are none
+        (0, 100, 100, 10, True),  # theirs is all the growth
+        (0, 100, 0, 10, False),  # but nothing would be back
+        (50, 50, 50, 100, True),  # half of the growth: even where it is not enough
+        (51, 50, 50, 100, False),  # less than half, and not enough
+        (75, 25, 50, 48, True),  # a quarter, and enough
+        (75, 25, 50, 49, False),  # a quarter, but not enough by ENOUGH
+        (76, 24, 500, 10, False),  # enough, but they hardly grew: they are not to blame
+        (-20, 5, 30, 10, True),  # pytest itself shrank
+        (0, 0, 30, 10, True),  # nothing grew, and it is enough
+    ],
+)
+def test_subprocesses_end_when_they_are_most_of_it_or_enough(own, below, back, excess, kills):
+    assert force.kills_subprocesses(part(own * MB, below * MB, back=back * MB), excess * MB) is kills
+
+
+@given(amounts, amounts, amounts)
+def test_who_has_no_subprocesses_has_none_killed(own, below, excess):
+    assert not force.kills_subprocesses(part(own, below, back=0), excess)
+
+
+# How much a clamped process may still take
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(1, 8), (800, 8), (801, 8.01), (1600, 16), (1 << 40, 16)], ids=str)
+def test_the_reserve_is_a_hundredth_of_the_limit_between_two_bounds(limit, expected):
+    assert force.reserve(limit * MB) == pytest.approx(expected * MB, abs=1)
+
+
+def test_what_was_reserved_before_may_be_filled_where_there_is_room():
+    slack, plenty = 100 * MB, 400 * GB
+    reserve = force.reserve(800 * MB)
+    assert force.allowance(800 * MB, 0, slack, 0) == reserve
+    assert force.allowance(800 * MB, 200 * MB, slack, plenty) == reserve + 200 * MB
+    assert force.allowance(800 * MB, 200 * MB + 1, slack, plenty) == reserve
+    assert force.allowance(800 * MB, 50 * MB, slack, 200 * MB) == reserve + 50 * MB
+    assert force.allowance(800 * MB, 50 * MB, slack, 200 * MB - 1) == reserve
+
+
+@given(*[st.integers(min_value=0, max_value=1 << 45)] * 4)
+def test_the_allowance_never_takes_more_than_a_quarter_of_what_the_machine_has(limit, untouched, slack, available):
+    more = force.allowance(limit, untouched, slack, available) - force.reserve(limit)
+    assert more in (0, untouched)
+    assert more <= 2 * slack
+    assert more * 4 <= available
+
+
+def test_what_a_failed_test_left_behind_is_borne_up_to_an_eighth():
+    assert force.highest_left_over(800 * MB) == 900 * MB
+
+
+# Growing on
+
+
+@given(amounts, amounts)
+def test_who_endangers_all_and_grows_on_is_killed_at_once(amount, limit):
+    assert force.grew_on(endangers_all=True, amount=amount, limit=limit, now=10.0, grace=5.0).state == KILLED
+
+
+@pytest.mark.parametrize(("amount", "state"), [(51, RAISED), (200, RAISED), (201, KILLED)])
+def test_who_only_passes_its_own_limit_is_interrupted_until_it_is_far_above(amount, state):
+    step = force.grew_on(endangers_all=False, amount=amount * MB, limit=50 * MB, now=10.0, grace=5.0)
+    assert step.state == state
+    if state == RAISED:
+        assert step.deadline == 15.0
+
+
+# As time goes by
+
+# state, same_test, over, endangers_all, late -> the next state
+EXPECTED = {}
+for case in itertools.product(STATES, *[(False, True)] * 4):
+    state, same_test, over, endangers_all, late = case
+    if state in (FREE, KILLED):
+        EXPECTED[case] = state
+    elif not same_test:
+        EXPECTED[case] = FREE
+    elif state == WAITING:
+        EXPECTED[case] = RAISED if late else WAITING
+    elif state == CLAMPED:
+        EXPECTED[case] = RAISED if over and late else CLAMPED
+    else:
+        EXPECTED[case] = KILLED if over and late and endangers_all else RAISED
+
+
+@pytest.mark.parametrize("case", EXPECTED, ids=str)
+def test_every_state_has_one_way_on(case):
+    state, same_test, over, endangers_all, late = case
+    before = Step(state, deadline=10.0)
+    now = 10.0 if late else 9.999
+    step = force.climb(before, same_test=same_test, over=over, endangers_all=endangers_all, now=now, grace=5.0)
+    assert step.state == EXPECTED[case]
+    if step.state == state:
+        assert step is before  # nothing to do but wait
+    elif step.state == RAISED:
+        assert step.deadline == (15.0 if state == CLAMPED else float("inf"))
+
+
+def test_a_step_without_a_deadline_waits_for_ever():
+    step = Step(CLAMPED)
+    assert force.climb(step, same_test=True, over=True, endangers_all=True, now=1e12, grace=5.0) is step
+
+
+@given(
+    st.sampled_from(STATES),
+    st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans(), st.floats(0, 100)), max_size=30),
+)
+def test_from_the_dead_nobody_comes_back_and_force_never_skips_the_interruption(state, events):
+    step, now = Step(state, 1.0), 0.0
+    for same_test, over, endangers_all, seconds in events:
+        now += seconds
+        before = step
+        step = force.climb(before, same_test=same_test, over=over, endangers_all=endangers_all, now=now, grace=5.0)
+        if before.state == KILLED:
+            assert step.state == KILLED
+        elif step.state == KILLED:
+            assert before.state == RAISED
+            assert endangers_all
