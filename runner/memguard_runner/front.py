@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 
 from pytest_memguard.engine import readers, signals
+from pytest_memguard.engine.listening import remove
 from pytest_memguard.engine.subreaper import become_subreaper
 
 from . import launch, statuses
@@ -57,6 +58,8 @@ def run_guarded(command: Sequence[str], settings: Settings, reader: str) -> int:
         guarding.guard_and_exit(setup)
     os.close(lifeline_end)
     status = _wait_for(guard, awaited, terminal=terminal)
+    if setup.socket_path:
+        remove(setup.socket_path)
     if os.WIFSIGNALED(status):
         from .lifeline import tell_and_kill
 

@@ -28,9 +28,8 @@ def guard_and_exit(setup: Setup) -> None:
         for descriptor in outer_lifelines():
             os.set_inheritable(descriptor, False)
         started = time.monotonic()
-        pid = launch.start(
-            setup.command, command_environment(setup.cookie), own_session=not setup.terminal, mask=setup.mask
-        )
+        environ = command_environment(setup.cookie, setup.socket_path)
+        pid = launch.start(setup.command, environ, own_session=not setup.terminal, mask=setup.mask)
         _leave_the_job()
         from .supervise import supervise
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import stat
 
+from pytest_memguard.engine.listening import find_folder
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,13 +16,26 @@ if TYPE_CHECKING:
     from pytest_memguard.settings import Settings
 
 COOKIE = "MEMGUARD_RUN"
+SOCKET = "MEMGUARD_SOCKET"
 LIFELINE = "MEMGUARD_LIFELINE"  # a descriptor whose closing ends the run: `--watch` holds the other end
 
 
 class Setup:
     """What the front hands to the guard process by forking it."""
 
-    __slots__ = ("adopts", "command", "cookie", "front", "lifeline", "mask", "reader", "roster", "settings", "terminal")
+    __slots__ = (
+        "adopts",
+        "command",
+        "cookie",
+        "front",
+        "lifeline",
+        "mask",
+        "reader",
+        "roster",
+        "settings",
+        "socket_path",
+        "terminal",
+    )
 
     def __init__(
         self,
@@ -45,6 +60,7 @@ class Setup:
         self.roster = roster
         self.cookie = cookie
         self.front = os.getpid()
+        self.socket_path = _socket_path(cookie)
 
 
 def new_cookie() -> str:
@@ -59,6 +75,12 @@ def open_roster() -> Roster:
     return Roster()
 
 
+def _socket_path(cookie: str) -> str:
+    """Return where the guard will listen, "" where no folder for temporary files will do. Nothing is created yet."""
+    folder = find_folder(f"memguard-{cookie}")
+    return f"{folder}/guard" if folder else ""
+
+
 def outer_lifelines() -> list[int]:
     """Return the descriptor that `--watch` gave us, if it did."""
     try:
@@ -68,10 +90,17 @@ def outer_lifelines() -> list[int]:
         return []
 
 
-def command_environment(cookie: str) -> dict[str, str]:
-    """Return the command's environment; a guard inside a guard keeps the outer cookie, too."""
+def command_environment(cookie: str, socket_path: str) -> dict[str, str]:
+    """Return the command's environment; a guard inside a guard keeps the outer cookie, too.
+
+    At `socket_path` a pytest inside the run will find this guard.
+    """
     environ = dict(os.environ)
     outer = environ.get(COOKIE)
     environ[COOKIE] = f"{outer},{cookie}" if outer else cookie
     environ.pop(LIFELINE, None)
+    if socket_path:
+        environ[SOCKET] = socket_path
+    else:
+        environ.pop(SOCKET, None)
     return environ

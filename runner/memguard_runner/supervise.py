@@ -24,6 +24,7 @@ from pytest_memguard.outputs.sinks import Sinks
 from . import statuses
 from .lifeline import has_children, reap_all
 from .setup import outer_lifelines
+from .visitors import Visitors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class RunnerHost:
         self._deadline = float("inf")
         self._orphaned = False
         self._lifelines = lifelines
+        self.visitors: Visitors | None = None
         self._wakeup, writing = os.pipe()
         os.set_blocking(self._wakeup, False)
         os.set_blocking(writing, False)
@@ -62,7 +64,7 @@ class RunnerHost:
                 signals.signal(number, _wake)
         signals.set_wakeup_fd(writing, warn_on_full_buffer=False)
         signals.pthread_sigmask(signals.SIG_SETMASK, ())
-        self._poll = select.poll()
+        self.poll = self._poll = select.poll()
         self._poll.register(self._wakeup, select.POLLIN)
         for descriptor in lifelines:
             self._poll.register(descriptor, select.POLLIN | select.POLLHUP)
@@ -73,7 +75,9 @@ class RunnerHost:
             time.sleep(seconds)
         happened = self._poll.poll(int(seconds * 1000))
         for descriptor, _ in happened:
-            if descriptor in self._lifelines:
+            if self.visitors is not None and self.visitors.owns(descriptor):
+                self.visitors.serve(descriptor)
+            elif descriptor in self._lifelines:
                 self._orphaned = True
                 self._poll.unregister(descriptor)
             else:
@@ -169,10 +173,14 @@ def supervise(setup: Setup, pid: int, started: float) -> int:
         processors=machine.processors(),
         started=started,
     )
+    host.visitors = Visitors(setup.socket_path, host, guard, reader, tree, meter, kernel, settings, console)
     _warn_about_limit(settings, console)
     breach, ending = guard.run()
     host.reap()  # the command may have become a zombie after the last look, and its status is the answer
+    host.visitors.close()
     outcome = _outcome(host, kernel, breach)
+    if breach is None and host.visitors.killed():
+        outcome.verdict, outcome.evidence = events.MEMORY, None
     growth = guard.history.growth()
     outcome.grown, outcome.grown_in = growth.gained, growth.seconds
     outcome.elapsed = guard.elapsed()

@@ -45,6 +45,7 @@ OWN_BEFORE_THE_COMMAND = {
     "pytest_memguard",
     "pytest_memguard.config",
     "pytest_memguard.engine",
+    "pytest_memguard.engine.listening",
     "pytest_memguard.engine.oom",
     "pytest_memguard.engine.readers",
     "pytest_memguard.engine.signals",
