@@ -1,0 +1,97 @@
+"""Inside of memguard-test: the plugin joins the guard around it. One guard, one limit, one log, weaker answers."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+from sessions import MEMGUARD_TEST, PYTEST, Sessions, linux, make_sessions
+
+pytestmark = linux
+__all__ = ["make_sessions"]
+
+SUITE = """
+    import hogs
+    def test_before(): hogs.note("ran", guards=hogs.guards())
+    def test_own(): hogs.private()
+    def test_subprocess(): hogs.subprocess_of(400).wait()
+    def test_slow():
+        held = hogs.subprocess_of(30)
+        hogs.wait_for(lambda: any(line.get("test", "").endswith("test_slow") for line in hogs.log("memory.log")))
+        held.kill()
+    def test_after(): hogs.note("ran", guards=hogs.guards())
+"""
+
+
+def under(*options: object, command: list[str] | None = None) -> list[str]:
+    """Return the words that run pytest (or another command) under memguard-test."""
+    return [*MEMGUARD_TEST, *map(str, options), "--", *(command or PYTEST)]
+
+
+def test_the_outer_guard_fails_the_test_at_fault_and_the_session_goes_on(sessions: Sessions) -> None:
+    sessions.write("test_one.py", SUITE)
+    result = sessions.run(command=under("-t", 250, "-l", "memory.log", "-i", 0.05))
+    assert result.status == 1, result
+    assert result.counts == {"passed": 3, "failed": 2}, result
+    assert "memguard: joined the guard around pytest: at most 250 MB (-t of memguard-test)" in result.out
+    assert result.out.count("memory limit 250 MB (-t) passed") >= 2
+    assert {len(note["guards"]) for note in sessions.notes("ran")} == {1}  # the outer one, and none of pytest's own
+    lines = sessions.log()
+    assert {line["thresholdMB"] for line in lines} == {250}
+    tests = {line["test"] for line in lines if line.get("test")}
+    assert {"test_one.py::test_own", "test_one.py::test_subprocess", "test_one.py::test_slow"} <= tests
+
+
+def test_workers_join_the_outer_guard_and_the_log_names_them(sessions: Sessions) -> None:
+    sessions.write("test_one.py", SUITE)
+    sessions.write("test_two.py", "import hogs\ndef test_killer(): hogs.shared()")
+    result = sessions.run("-n2", "--dist=loadfile", command=under("-t", 350, "-l", "memory.log", "-i", 0.05))
+    assert result.status == 1, result
+    assert result.counts == {"passed": 3, "failed": 3}, result
+    assert "was killed by memguard: memory limit 350 MB (-t) passed" in result.out
+    assert {len(note["guards"]) for note in sessions.notes("ran")} == {1}
+    workers = {line.get("worker") for line in sessions.log() if line.get("test")}
+    assert {"gw0", "gw1"} <= workers
+
+
+def test_a_pytest_that_had_to_be_killed_is_137_and_its_test_is_named(sessions: Sessions) -> None:
+    sessions.write("test_one.py", "import hogs\ndef test_killer(): hogs.shared()")
+    result = sessions.run(command=under("-t", 200))
+    assert result.status == 137, result
+    assert "was killed by memguard" in result.own
+    assert "running: test_one.py::test_killer (call)" in result.own
+
+
+def test_a_pytest_killed_by_somebody_else_is_not_called_memguards(sessions: Sessions) -> None:
+    sessions.write("test_one.py", "import os\ndef test_shot(): os.kill(os.getpid(), 9)")
+    result = sessions.run(command=under("-t", 200))
+    assert result.status == 128 + signal.SIGKILL
+    assert "running: test_one.py::test_shot (call)" in result.own
+    assert "was killed by memguard" not in result.own
+
+
+def test_a_hog_beside_pytest_ends_the_run_as_usual(sessions: Sessions) -> None:
+    sessions.write("test_one.py", "import hogs\ndef test_waits():\n  open('runs', 'w').close()\n  hogs.wait_for(bool)")
+    hog = f"{PYTEST[0]} -c 'import os, hogs; hogs.wait_for(lambda: os.path.exists(\"runs\")); hogs.private()'"
+    shell = ["sh", "-c", f'"$@" & {hog}; wait', "sh", *PYTEST]
+    result = sessions.run(command=under("-t", 200, command=shell))
+    assert result.status == 137, result
+    assert "MB used" in result.own
+    assert "passed" not in result.out
+
+
+def test_a_limit_of_its_own_holds_inside_the_outer_one(sessions: Sessions) -> None:
+    sessions.write("test_one.py", "import hogs\ndef test_own(): hogs.private()\ndef test_fine(): pass")
+    result = sessions.run("--mem-test-limit=60", command=under("-t", 500))
+    assert result.counts == {"passed": 1, "failed": 1}, result
+    assert "memory limit 60 MB of this test passed" in result.out
+
+
+@pytest.mark.parametrize("socket", ["/nowhere/guard", "nowhere"])
+def test_a_socket_that_leads_nowhere_makes_it_start_a_guard_of_its_own(sessions: Sessions, socket: str) -> None:
+    sessions.write("test_one.py", SUITE)
+    words = ["--mem-limit=250", "--mem-log=memory.log", "-o", "addopts="]
+    result = sessions.run(*words, env={"MEMGUARD_SOCKET": socket, "MEMGUARD_INTERVAL": "0.05"})
+    assert result.counts == {"passed": 3, "failed": 2}, result
+    assert "joined" not in result.out
+    assert {len(note["guards"]) for note in sessions.notes("ran")} == {1}
