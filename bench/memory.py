@@ -30,7 +30,7 @@ def measure(context: Context) -> Report:
         "of the interpreter's own file count as shared for all of them.",
         ["guard", "processes", "USS, guard process", "USS, its other processes", "PSS of all"],
     )
-    bare = [_bare(context) for _ in range(runs)]
+    bare = [bare_python(context) for _ in range(runs)]
     bare_private = sorted(private for private, _ in bare)[runs // 2]
     row = [spread([private / MB for private, _ in bare], 2), ""]
     report.rows.append(["bare CPython (python -S)", "1", *row, spread([shared / MB for _, shared in bare], 2)])
@@ -79,7 +79,8 @@ def _row(context: Context, report: Report, guard: Guard, runs: int) -> list[int]
     return largest
 
 
-def _bare(context: Context) -> tuple[int, int]:
+def bare_python(context: Context) -> tuple[int, int]:
+    """Return USS and PSS of an interpreter that has imported nothing."""
     with running([context.python, *BARE], context) as process:
         processes.wait_until(lambda: _sleeps(process.pid), "bare CPython to be ready")
         return processes.private_memory(process.pid), processes.proportional_memory(process.pid)
