@@ -1,6 +1,6 @@
 """The entry of `python -m bench`: measure, print as it comes, sum up the budgets.
 
-python -m bench                              everything, 20 minutes on two cores
+python -m bench                              everything, 35 minutes on two cores
 python -m bench cpu start                    these only
 python -m bench --quick                      fewer and shorter looks
 python -m bench --write docs/performance.md  put the tables into the document, too
@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import calls, cpu, crossing, document, log, machine, memory, overshoot, start, trivial
+from . import calls, cpu, crossing, document, log, machine, memory, overshoot, start, suites, trivial
 from .context import CannotMeasure, Context
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ MEASUREMENTS: dict[str, Callable[[Context], Report]] = {
     "crossing": crossing.measure,
     "log": log.measure,
     "pytest": trivial.measure,
+    "suites": suites.measure,
 }
 
 
