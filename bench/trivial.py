@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from .context import Context
 
 TESTS = 500
-SLOW = 2.0  # seconds: whoever takes longer runs in every SLOW_TURN-th round only
-SLOW_TURN = 10
+SLOW = 4.0  # seconds: whoever takes longer runs in every SLOW_TURN-th round only
+SLOW_TURN = 8
 AT_MOST = 1.03
 SHARE_ALLOWED = 1.4
 MB = 1 << 20
