@@ -46,8 +46,14 @@ class Candidate:
     name: str
     plugins: tuple[str, ...]
     options: tuple[str, ...] = ()
+    tests: int = TESTS
     runs: dict[int, sessions.Ended] = field(default_factory=dict)  # by round
     failure: str = ""
+
+    @property
+    def kind(self) -> str:
+        """Return what tells it from others that it cannot be compared to."""
+        return " -n 2" if "-n2" in self.options else ", 1 test" if self.tests == 1 else ""
 
     def ratios(self, base: Candidate, what: str) -> list[float]:
         """Return what it took compared to another, round by round."""
@@ -64,8 +70,9 @@ def measure(context: Context) -> Report:
     folder = context.scratch / "trivial"
     folder.mkdir(exist_ok=True)
     (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
-    lines = [f"def test_{number}(): pass\n" for number in range(TESTS)]
-    (folder / "test_trivial.py").write_text("\n".join(lines), encoding="utf-8")
+    for tests in (1, TESTS):
+        lines = [f"def test_{number}(): pass\n" for number in range(tests)]
+        (folder / f"test_{tests}.py").write_text("\n".join(lines), encoding="utf-8")
     candidates = _candidates(missing)
     _run_in_turn(candidates, environment, folder, rounds)
     report = Report(
@@ -74,14 +81,13 @@ def measure(context: Context) -> Report:
         f"Milliseconds, {rounds} rounds in turn, those over {SLOW:.0f} s in every {SLOW_TURN}th, median "
         "(least - most). Time: until pytest has ended; CPU: user and system time of all processes of the session, the "
         "guard process among them. Ratios are of two runs in the same round: to the same session with memguard "
-        "installed but not asked for, and without it (`-p no:memguard`); with `-n 2` both run with `-n 2`. Plugins not "
-        "named are blocked.",
+        "installed but not asked for, and without it (`-p no:memguard`); with `-n 2` both run with `-n 2`. A "
+        "session of 1 test shows what of it is start-up. Plugins not named are blocked.",
         ["session", "time", "CPU", "time / not asked for", "time / without", "CPU / not asked for", "CPU / without"],
     )
     by_name = {candidate.name: candidate for candidate in candidates}
     for candidate in candidates:
-        suffix = " -n 2" if "-n2" in candidate.options else ""
-        bases = [by_name[f"memguard not asked for{suffix}"], by_name[f"without{suffix}"]]
+        bases = [by_name[f"memguard not asked for{candidate.kind}"], by_name[f"without{candidate.kind}"]]
         report.rows.append(_row(candidate, bases))
     for package, why in missing.items():
         report.rows.append([package, "cannot be installed", "", "", "", "", ""])
@@ -120,6 +126,9 @@ def _candidates(missing: dict[str, str]) -> list[Candidate]:
         Candidate("memguard not asked for", guard),
         Candidate(LIMIT, guard, (LIMIT,)),
         Candidate(f"{LIMIT} --mem-report", guard, (LIMIT, "--mem-report")),
+        Candidate("without, 1 test", (), tests=1),
+        Candidate("memguard not asked for, 1 test", guard, tests=1),
+        Candidate(f"{LIMIT}, 1 test", guard, (LIMIT,), tests=1),
         Candidate("without -n 2", workers[1:], ("-n2",)),
         Candidate("memguard not asked for -n 2", workers, ("-n2",)),
         Candidate(f"{LIMIT} --mem-report -n 2", workers, (LIMIT, "--mem-report", "-n2")),
@@ -138,9 +147,9 @@ def _run_in_turn(candidates: list[Candidate], environment: sessions.Environment,
     turns = {}
     for candidate in candidates:
         blocked = [word for name in installed if name not in candidate.plugins for word in ("-p", f"no:{name}")]
-        commands[candidate.name] = environment.pytest("-q", "test_trivial.py", *blocked, *candidate.options)
+        commands[candidate.name] = environment.pytest("-q", f"test_{candidate.tests}.py", *blocked, *candidate.options)
         first = sessions.run(commands[candidate.name], folder)  # reads files from disk, and writes .pyc files
-        if first.status or f"{TESTS} passed" not in first.output:
+        if first.status or f"{candidate.tests} passed" not in first.output:
             candidate.failure = _failure(first)
         turns[candidate.name] = SLOW_TURN if first.wall > SLOW else 1
     working = [candidate for candidate in candidates if not candidate.failure]
