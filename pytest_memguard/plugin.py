@@ -24,7 +24,7 @@ _MARKER = (
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the options."""
-    from pytest_memguard.suite.options import add_options
+    from pytest_memguard.suite.declared import add_options
 
     add_options(parser)
 
@@ -43,6 +43,10 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     worker = getattr(config, "workerinput", None)
     if worker is not None and "memguard" not in worker:
+        return
+    from pytest_memguard.suite.declared import might_be_asked_for
+
+    if worker is None and not might_be_asked_for(config):
         return
     from pytest_memguard.suite import options
 

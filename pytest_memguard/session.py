@@ -22,8 +22,9 @@ from pytest_memguard.engine.board import Board
 from pytest_memguard.engine.members import EVERYTHING
 from pytest_memguard.errors import UsageError
 from pytest_memguard.suite import lifting
+from pytest_memguard.suite.declared import MARKER, SOCKET
 from pytest_memguard.suite.link import Link, LinkLost, folder_of, is_own, this_host
-from pytest_memguard.suite.options import MARKER, SOCKET, limit_of, with_place
+from pytest_memguard.suite.options import limit_of, with_place
 from pytest_memguard.suite.ownmemory import OwnMemory
 
 TYPE_CHECKING = False

@@ -27,7 +27,7 @@ from pytest_memguard.jsonline import decode, encode
 from .board import Board
 from .clamp import clamp_for
 from .enforce import Enforcer
-from .testprocess import BLOCK, Account, TestProcess
+from .testprocess import BLOCK, Account, TestProcess, is_helper
 from .tree import Branch
 
 TYPE_CHECKING = False
@@ -256,7 +256,7 @@ class Desk:
     def _was_started_by(self, process: TestProcess, member: Member, wider: list[tuple[float, float]]) -> bool:
         """Return whether a subprocess is the test's own and runs: not an older one's, nor a wider fixture's."""
         activity = process.activity
-        if process.started_by.get(member) != activity.name or self._reader.state(member) in ENDED:
+        if process.started_by.get(member) != activity.name or not self._is_left(member):
             return False
         age = self._reader.age(member)
         error = self._reader.age_error
@@ -329,7 +329,7 @@ class Desk:
             self._figure(process, member)
             for process in self._of(session)
             for member in process.subprocesses
-            if member.pid not in workers and self._reader.state(member) not in ENDED
+            if member.pid not in workers and self._reader.state(member) not in ENDED and not self._is_helper(member)
         ]
         return {"left": left}
 
@@ -377,18 +377,32 @@ class Desk:
                     self._console.line(line)
 
     def end_session(self, session: Session) -> int:
-        """End everything that a session has started and that still runs; return how many processes that were."""
+        """End everything that a session has started and that still runs; return how many processes that were.
+
+        multiprocessing's own helpers are spared: they end with pytest, and remove shared memory and semaphores then.
+        """
         mine = self._of(session)
         members = {member for process in mine for member in process.subprocesses}
         members |= {process.member for process in mine}
         if session.root is not None:
             members.discard(session.root.member)
-        living = {member for member in members if self._reader.state(member) not in ENDED}
+        living = {member for member in members if self._is_left(member)}
         pool = session.root.subprocesses if session.root is not None else set()
         killed = 0
         if living:
             killed = Enforcer(Branch(self._tree, living, pool), self._reader, _nothing).kill_all().killed
         return killed + self.end_rest(session.root.member if session.root is not None else None)
+
+    def helpers(self) -> list[Member]:
+        """Return multiprocessing's helpers that still run."""
+        living = [member for member in self._tree.members.values() if self._reader.state(member) not in ENDED]
+        return [member for member in living if self._is_helper(member)]
+
+    def _is_left(self, member: Member) -> bool:
+        return self._reader.state(member) not in ENDED and not self._is_helper(member)
+
+    def _is_helper(self, member: Member) -> bool:
+        return is_helper(self._reader.command(member.pid))
 
     def end_rest(self, spared: Member | None) -> int:
         """End what belongs to nobody: what detached and lost its parent before it was seen, as when pytest dies."""
@@ -396,7 +410,7 @@ class Desk:
         while self.owns_tree:
             self._tree.scan()
             others = [member for member in self._tree.members.values() if member is not spared]
-            living = [member for member in others if self._reader.state(member) not in ENDED]
+            living = [member for member in others if self._is_left(member)]
             if not living:
                 break
             ending = Enforcer(Branch(self._tree, living, frozenset()), self._reader, _nothing).kill_all()

@@ -42,6 +42,9 @@ else:
 NAME = b"memguard-guard"
 LISTENING = 3  # the descriptor that pytest hands over
 POLL_STEP = 0.001
+ROOT_PATIENCE = 5.0  # seconds from the end of the session to the end of its process
+HELPER_PATIENCE = 1.0  # ... and from there to the end of multiprocessing's helpers
+HELPER_STEP = 0.005
 DIED = 137  # as status of a session that said no goodbye
 INTERRUPTED = 2  # pytest.ExitCode.INTERRUPTED
 STEP_WITHOUT_PIDFD = 0.1  # seconds between two looks at whether pytest lives, where nothing tells its end
@@ -173,6 +176,7 @@ def guard_session(facts: dict[str, Any]) -> None:
     relief.left(root)
     desk.settle()
     desk.end_rest(root)
+    helpers = desk.helpers()
     desk.close()
     statuses = [session.status for session in desk.sessions.values() if session.status is not None]
     status = max(statuses, default=DIED)
@@ -180,6 +184,28 @@ def guard_session(facts: dict[str, Any]) -> None:
     outcome.elapsed = guard.elapsed()
     outcome.peak, outcome.peak_at, outcome.peak_command = guard.peak.total, guard.peak.at, guard.peak.command
     sinks.emit(events.FINISHED, snapshot=guard.snapshot(events.FINISHED), outcome=outcome)
+    if helpers:
+        _wait_for_helpers(helpers, root, reader)
+
+
+def _wait_for_helpers(helpers: list[Member], root: Member, reader: Reader) -> None:
+    """Let multiprocessing's helpers do their cleaning up when pytest ends, and end them if they do not end.
+
+    Where the session's process lives on (`pytest.main` in a larger program), they are its helpers, too.
+    """
+    os.dup2(0, 2)  # /dev/null: whoever reads pytest's stderr to its end is not to wait for us
+    deadline = time.monotonic() + ROOT_PATIENCE
+    while reader.state(root) not in ("zombie", "gone"):
+        if time.monotonic() > deadline:
+            return
+        time.sleep(HELPER_STEP)
+    deadline = time.monotonic() + HELPER_PATIENCE
+    while any(reader.state(member) not in ("zombie", "gone") for member in helpers):
+        if time.monotonic() > deadline:
+            for member in helpers:
+                signals.send(reader, member, signals.SIGKILL)
+            return
+        time.sleep(HELPER_STEP)
 
 
 def _verdict(root: Member, relief: Relief, status: int) -> str:

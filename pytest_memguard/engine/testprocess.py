@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 SESSION, TEST, BLOCK = "session", "test", "block"  # what a limit is of
 
 
+def is_helper(words: list[str]) -> bool:
+    """Return whether a command is multiprocessing's or loky's own: it ends with its parent, and cleans up then."""
+    return any(" import main" in word and ("resource_tracker" in word or "forkserver" in word) for word in words)
+
+
 class Account:
     """What one test (or one `with memguard.limit()` block) added: amounts in bytes, above what was there at its start.
 

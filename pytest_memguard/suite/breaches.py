@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pytest_memguard.outputs import breach as texts
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
-    """A process: `size` bytes of footprint (RSS where the footprint was not measured), `age` in seconds."""
+class Process(NamedTuple):
+    """A process: `size` bytes of footprint (RSS where the footprint was not measured), `age` in seconds.
+
+    `test` is the test that started it, as far as one did.
+    """
 
     pid: int
     command: str
     size: int
     age: float
     test: str = ""
-    """The test that started it, as far as one did."""
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """What a session holds: `total` by all of it, `held` by this pytest process with its subprocesses.
 
     `added` is what the running test has added so far, `peak` the most that was held during the test, `limit` the
@@ -36,8 +35,7 @@ class Usage:
     processes: tuple[Process, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Breach:
+class Breach(NamedTuple):
     """A limit that was passed.
 
     `kind` is "session", "test" or "block"; `phase` "setup", "call", "teardown" or "collection"; `action` what memguard

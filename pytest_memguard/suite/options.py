@@ -13,66 +13,14 @@ from pytest_memguard.errors import MemguardError, UsageError, quote
 from pytest_memguard.settings import PYTEST, Settings
 from pytest_memguard.units import parse_size
 
+from .declared import MARKER, OFF, OPTIONS, SOCKET
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-MARKER = "mem_limit"
-SOCKET = "MEMGUARD_SOCKET"
-OFF = ("0", "0.0", "off", "none")
 _COMMAND = ("pytest",)
-_OPTIONS = {
-    "limit": "--mem-limit",
-    "test_limit": "--mem-test-limit",
-    "warn": "--mem-warn",
-    "action": "--mem-action",
-    "leftovers": "--mem-leftovers",
-    "report": "--mem-report",
-    "log": "--mem-log",
-}
-
-
-def add_options(parser: pytest.Parser) -> None:
-    """Declare the options."""
-    group = parser.getgroup("memguard", "memory limits (pytest-memguard)")
-    add = group.addoption
-    add(
-        "--mem-limit",
-        metavar="SIZE",
-        default=None,
-        help="guard this session: pytest, its subprocesses and xdist workers may hold SIZE together (MB, 1.5G, 50%%); "
-        "0 switches the guard off",
-    )
-    add(
-        "--mem-test-limit",
-        metavar="SIZE",
-        default=None,
-        help="what each test may add to what was there when it started; the marker mem_limit overrides it",
-    )
-    add(
-        "--mem-report",
-        metavar="N",
-        nargs="?",
-        const="10",
-        default=None,
-        help="show the N tests that added most memory (10)",
-    )
-    add("--mem-warn", metavar="SIZE", default=None, help="name tests that came so close to a limit (default 90%%)")
-    add(
-        "--mem-action",
-        metavar="fail|warn",
-        default=None,
-        help="what to do when a limit is passed: act and fail the test at fault (default), or only warn",
-    )
-    add(
-        "--mem-leftovers",
-        metavar="report|kill|ignore",
-        default=None,
-        help="processes that a test left running: report them at the end (default), kill them when the test is over, "
-        "or ignore them; at the end of the session all are killed",
-    )
-    add("--mem-log", metavar="FILE", default=None, help="append a JSON line a snapshot")
 
 
 class Plan:
@@ -105,7 +53,7 @@ class Plan:
 
 def plan_for(config: pytest.Config) -> Plan | None:
     """Return what this session is to be guarded with; None when nobody asked. Raises pytest.UsageError."""
-    options = {name: config.getoption(option) for name, option in _OPTIONS.items()}
+    options = {name: config.getoption(option) for name, option in OPTIONS.items()}
     directory = str(config.rootpath)
     try:
         if options["limit"] is not None and options["limit"].strip().lower() in OFF:
@@ -119,7 +67,7 @@ def plan_for(config: pytest.Config) -> Plan | None:
             enabled = _switch_of_environment(enabled)
         if not (asked or joins or enabled):
             return None
-        settings = load_settings(_COMMAND, {**options, "_spelling": _OPTIONS}, os.environ, directory, door=PYTEST)
+        settings = load_settings(_COMMAND, {**options, "_spelling": OPTIONS}, os.environ, directory, door=PYTEST)
         readers.choose(os.environ)
     except MemguardError as error:
         raise pytest.UsageError(f"memguard: {error}") from None
