@@ -19,6 +19,7 @@ from pytest_memguard.engine.machine import MAXRSS_UNIT
 STATM = "/proc/self/statm"
 STATM_FIELDS = 7
 LOADAVG = "/proc/loadavg"  # its last field is the pid handed out last (proc(5))
+PID_LENGTH = 8  # bytes, the line feed included: pids have up to 7 digits
 STATUS = "/proc/self/status"
 CLEAR_REFS = "/proc/self/clear_refs"
 RESET_PEAK = b"5"
@@ -81,7 +82,7 @@ class OwnMemory:
         self._pread, self._write = os.pread, os.write
         self._getrusage = resource.getrusage
         self._page = resource.getpagesize()
-        self._last_pid = b""
+        self._last_pid = b"?"
         self._peak_of_status = False
         self.held = 0  # at the last look
         self.is_exact = self._can_reset()
@@ -116,14 +117,14 @@ class OwnMemory:
     def something_forked(self) -> bool:
         """Return whether a process was started on this machine since the last question; True where nobody knows."""
         try:
-            last = self._pread(self._loadavg.number, 128, 0).rpartition(b" ")[2]
+            last = self._pread(self._loadavg.number, 128, 0)[-PID_LENGTH:]
         except OSError:
             last = b""
-        if not last.rstrip().isdigit():  # closed by a test, or somebody else's file
-            self._loadavg.renew()
-            return True
         if last == self._last_pid:
             return False
+        if not last.rpartition(b" ")[2].strip().isdigit():  # closed by a test, or somebody else's file
+            self._loadavg.renew()
+            last = b""
         self._last_pid = last
         return True
 
