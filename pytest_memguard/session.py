@@ -10,22 +10,18 @@ bound before, and a forked child does nothing here.
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 
 import pytest
 
 from pytest_memguard.engine import board as boards
-from pytest_memguard.engine import readers, signals
-from pytest_memguard.engine.board import Board
 from pytest_memguard.engine.members import EVERYTHING
 from pytest_memguard.errors import UsageError
-from pytest_memguard.suite import lifting
-from pytest_memguard.suite.declared import MARKER, SOCKET
-from pytest_memguard.suite.link import Link, LinkLost, folder_of, is_own, this_host
+from pytest_memguard.suite.declared import MARKER
 from pytest_memguard.suite.options import limit_of, with_place
 from pytest_memguard.suite.ownmemory import OwnMemory
+from pytest_memguard.suite.tie import Tie
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +31,6 @@ if TYPE_CHECKING:
     from pytest_memguard.suite.options import Plan
     from pytest_memguard.suite.verdict import Finding
 
-COOKIE = "MEMGUARD_RUN"
 PEAK, ADDED, SUBPROCESSES, LARGEST = (
     "memguard_peak_mb",
     "memguard_added_mb",
@@ -48,174 +43,35 @@ LOOK_AFTER_GUARD = 50_000_000  # ns between two looks at whether the guard proce
 WORTH_A_WARNING = 20  # a test that adds less than 1/20 of a limit is not what came close to it
 
 
-class Session:
+class Session(Tie):
     """The guarded session in this process. `shared` is what xdist's controller hands to its workers."""
 
     def __init__(self, config: pytest.Config, plan: Plan, shared: dict[str, Any] | None, worker: str) -> None:
-        self.plan = plan
-        self.worker = worker
-        self.warnings: list[str] = []  # for the summary
+        """See `Tie`."""
+        super().__init__(config, plan, shared, worker)
         self.left: list[dict[str, Any]] = []
         self.wrong_marker = ""  # what is wrong with the marker of the test that runs
         self.block_action = "fail"  # what the breach of its last block means
-        self.joined = False
-        self._config = config
-        self._getpid, self._process = os.getpid, os.getpid()
-        self._clock = time.clock_gettime_ns
-        self.shared = shared or self._share()
-        self.board = Board()
         self.memory = OwnMemory()
-        self._children_peak = 0
         self.number = 0
+        self.is_over = False  # its teardown is done; a setup after it is that of another try
+        self._clock = time.clock_gettime_ns
+        self._children_peak = 0
         self._phase, self._limit, self._base, self._started = boards.IDLE, 0, 0, 0  # of what is shown
         self._name = b""
         self._look_after_guard_at = 0
-        self._flags = boards.WATCH_ONLY if plan.action == "warn" else 0
-        self._told = 0  # breaches of this process that were asked for
         self._outer: list[tuple[int, bytes]] = []
-        self._told_before = 0  # ... when the test that runs began
+        self._told_before = 0  # breaches that were told when the test that runs began
         self._is_failed = False  # a limit was passed in the test that runs
-        self.is_over = False  # its teardown is done; a setup after it is that of another try
-        self._tells_snapshots = False
-        self._snapshots = 0
-        self._ready = False
-        self._guard_pid = 0
-        self._kill = os.kill
-        self._lost = ""
-        self._wider: list[tuple[int, int]] = []  # when fixtures of wider scope than a function were set up
-        self._handler_before: Any = None
         self._is_interrupted = False
-        self._was_subreaper = True
-        self._inherited: int | None = None  # the number before ours (see `heirloom`)
-        self._environment_before = os.environ.get(COOKIE)
-        self.lifting: lifting.Lifting | None = None
-        self.link = self._link()
-
-    # -- beginning and end of the session -----------------------------------------------------------------------------
-
-    def start(self) -> None:
-        """Join the guard, or start it; say hello. Raises MemguardError, OSError."""
-        os.environ[COOKIE] = self.shared["cookie"]
-        path = self.shared.get("path")
-        if path:
-            try:
-                self.link.join(path)
-                self.joined = True
-            except OSError:
-                path = None
-        if not path:
-            self.link.find_or_start()
-        os.environ.pop(
-            SOCKET, None
-        )  # a pytest that a test starts is that test's subprocess, and no part of this session
-        self._handler_before = self._install_handler()
-
-    def wait_until_ready(self) -> None:
-        """Wait until the guard looks at this process; done once, before anything is collected or run."""
-        if self._ready:
-            return
-        self._ready = True
-        # A test may replace `open` and pass a limit: what judges it is there before, read while the guard starts.
-        from pytest_memguard.suite import breaches, unseen, verdict  # noqa: F401
-
-        try:
-            self.link.wait_for_guard()
-        except LinkLost as error:
-            self._renew(str(error))
-        self._guard_pid = int(self.link.guard.get("guard", 0))
-        self._tells_snapshots = bool(self._config.hook.pytest_memguard_snapshot.get_hookimpls())
-        if self.link.guard.get("reader") == readers.LINUX:
-            from pytest_memguard.engine import heirloom, subreaper
-
-            self._inherited = heirloom.bequeath(heirloom.number_of(self.shared["session"]))
-            self._was_subreaper = subreaper.is_subreaper()
-            # Every orphan stays below the pytest process it comes from, whatever it clears, closes or calls.
-            subreaper.become_subreaper()
-        self.board.close_descriptor()
-        self._watch_for_lifts()
+        self._snapshots = 0
+        self._wider: list[tuple[int, int]] = []  # when fixtures of wider scope than a function were set up
 
     def close(self, status: int) -> None:
         """Say goodbye: the guard ends what is left of the session."""
-        if self._getpid() != self._process:
-            return
-        try:
-            self.link.ask("goodbye", status=status)
-        except LinkLost:
-            pass  # whoever is left of the session starts no other guard now
-        lifting.watch(None)
-        if self.lifting is not None and self.lifting.is_clamped():
-            self.lifting.lift()
-        if not self._was_subreaper:
-            from pytest_memguard.engine import subreaper
-
-            subreaper.resign_as_subreaper()
-        if self._inherited is not None:
-            from pytest_memguard.engine import heirloom
-
-            heirloom.bequeath(self._inherited)
-        self._restore_handler()
-        self.link.close()
-        self.board.close()
-        self.memory.close()
-        if self._environment_before is None:
-            os.environ.pop(COOKIE, None)
-        else:
-            os.environ[COOKIE] = self._environment_before
-
-    def _watch_for_lifts(self) -> None:
-        usual = self.link.guard.get("usual")
-        if usual is not None and not self._flags & boards.WATCH_ONLY:
-            self.lifting = lifting.Lifting(self.board, self.link.tell, (usual[0], usual[1]))
-            lifting.watch(self.lifting)
-
-    def _share(self) -> dict[str, Any]:
-        """Return what every process of this session has to know."""
-        name = os.urandom(8).hex()
-        outer = os.environ.get(COOKIE)
-        return {
-            "session": name,
-            "cookie": f"{outer},{name}" if outer else name,
-            "path": os.environ.get(SOCKET, ""),
-            "host": this_host(),
-            "folder": folder_of(name),
-            "pid": os.getpid(),
-            "command": sys.argv,
-            "plan": self.plan.as_facts(),
-        }
-
-    def _link(self) -> Link:
-        shared, plan = self.shared, self.plan
-        is_same_host = shared["host"] == this_host()
-        facts = {
-            # The guard ends with the session's first process; on another host than that, with the last that it guards.
-            "pid": shared["pid"] if is_same_host else os.getpid(),
-            "is_root": is_same_host,
-            "cookie": shared["session"],
-            "command": shared["command"],
-            "limit": plan.limit,
-            "source": plan.source,
-            "warn": int(plan.limit * plan.warn_share) if plan.limit != EVERYTHING else EVERYTHING,
-            "log": plan.log,
-            "interval": plan.interval,
-            "grace": plan.grace,
-            "reader": readers.choose(os.environ),
-        }
-        hello = {
-            "session": shared["session"],
-            "worker": self.worker,
-            "pid": os.getpid(),
-            "limit": plan.limit if plan.source and shared["path"] else 0,
-            "source": plan.source,
-            **({} if self.worker else self.root_facts()),
-        }
-        # A worker may have another TMPDIR; on another host, or as another user, it has a guard of its own.
-        folder = shared["folder"] if is_same_host and is_own(shared["folder"]) else folder_of(shared["session"])
-        return Link(folder, facts, self.board, hello)
-
-    @property
-    def runs_here(self) -> bool:
-        """Whether this is the process that is guarded, and no child that a test forked."""
-        return self._getpid() == self._process
+        super().close(status)
+        if self.runs_here:
+            self.memory.close()
 
     @property
     def is_watched_only(self) -> bool:
@@ -226,42 +82,6 @@ class Session:
     def test_name(self) -> str:
         """The test that runs."""
         return self._name.decode("utf-8", "replace")
-
-    @property
-    def config(self) -> pytest.Config:
-        """The session's configuration."""
-        return self._config
-
-    def header(self) -> list[str]:
-        """Return the lines for pytest's header."""
-        from pytest_memguard.suite.summary import header
-
-        if self.joined:
-            self.wait_until_ready()
-        return header(self)
-
-    def limit(self) -> tuple[int, str]:
-        """Return the limit of the whole tree in bytes, and where it came from: the outer guard's where there is one."""
-        if self.joined and self.link.guard:
-            return int(self.link.guard["limit"]), f"{self.link.guard['source']} of memguard-test"
-        return self.plan.limit, self.plan.source
-
-    def path_for_workers(self) -> str:
-        """Return where a guard listens that is not of this session's own making."""
-        return str(self.shared["path"]) if self.joined else ""
-
-    def note_aftermath(self, facts: dict[str, Any]) -> None:
-        """Take note of where the guard is to write when pytest dies."""
-        self.shared["aftermath"] = facts
-        self.link = self._link()
-
-    def aftermath_folder(self) -> str:
-        """Return the folder for the record of a death, "" where there is none."""
-        return str(self.shared.get("aftermath", {}).get("cache", ""))
-
-    def root_facts(self) -> dict[str, Any]:
-        """Return what the guard needs to tell the end of a session that dies."""
-        return dict(self.shared.get("aftermath", {}))
 
     # -- the test that runs -------------------------------------------------------------------------------------------
 
@@ -276,6 +96,8 @@ class Session:
         self._is_failed = self._is_interrupted = self.is_over = False
         self._told_before = self._told
         self.wrong_marker = ""
+        if self._wider:
+            self._wider.clear()
         limit = self.plan.test_limit if MARKER not in item.keywords else self._marked(item)
         now = self._clock(time.CLOCK_MONOTONIC)
         # What is held was read when the test before this was over: what pytest itself did since is little.
@@ -425,18 +247,10 @@ class Session:
         """Return monotonic nanoseconds."""
         return self._clock(time.CLOCK_MONOTONIC)
 
-    def leftovers(self) -> list[dict[str, Any]]:
-        """Return the processes that tests started and that still run."""
-        return list(self._ask("left").get("left", ()))
-
     def tell_breaches_outside_of_tests(self) -> None:
         """Warn of limits that were passed while this process ran no test: by a hook, by what the controller started."""
         for breach in self._new_breaches():
             self.warnings.append(str(breach))
-
-    def killed_worker(self, worker: str) -> dict[str, Any]:
-        """Return what became of a worker that is gone."""
-        return self._ask("killed", worker=worker)
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -447,7 +261,7 @@ class Session:
         self._started = now
         self.board.show(self.number, phase, self._flags | self._debugger(), now, base, limit, name)
 
-    def _show_again(self) -> None:
+    def show_again(self) -> None:
         """Show the same on another board."""
         name = self._name
         self.board.show(self.number, self._phase, self._flags, self._started, self._base, self._limit, name)
@@ -548,99 +362,21 @@ class Session:
 
                 item.ihook.pytest_memguard_snapshot(usage=usage_of(answer))
 
-    def _guard_lives(self) -> bool:
-        """Return whether the guard process is there, for 0.4 us; False is believed, True may be wrong for a moment."""
-        if self._guard_pid <= 0:
-            return True
-        try:
-            self._kill(self._guard_pid, 0)
-        except ProcessLookupError:
-            return False
-        except OSError:  # EPERM: somebody has dropped privileges
-            return True
-        return True
-
     def _wider_ago(self) -> list[tuple[float, float]]:
         now = self.clock()
         return [((now - began) / 1e9, (now - ended) / 1e9) for began, ended in self._wider]
 
-    def _ask(self, operation: str, **facts: object) -> dict[str, Any]:
-        """Ask the guard; an empty answer when it is gone, and another one is started.
-
-        A child that a test forked shares our connection, and is not answered.
-        """
-        if self._getpid() != self._process:
-            return {}
-        try:
-            answer = self.link.ask(operation, **facts)
-        except LinkLost as error:
-            self._renew(str(error))
-            return {}
-        return {} if "error" in answer else answer
-
-    def _ask_surely(self, operation: str, **facts: object) -> dict[str, Any]:
-        """Ask the guard, another one if need be. Raises RuntimeError when none answers."""
-        for _ in range(2):
-            answer = self._ask(operation, **facts)
-            self._raise_if_interrupted()
-            if answer:
-                return answer
-        raise RuntimeError(f"memguard: the guard process does not answer ({self._lost})")
-
-    def _renew(self, reason: str) -> None:
-        """Say once that the guard is gone, and start another."""
-        self.board, self._told = Board(), 0
-        self._show_again()
-        before, guard = self.link, self.link.guard.get("guard")
-        self.link = self._link()
-        before.close()
-        from pytest_memguard.engine import subreaper
-
-        was_subreaper = subreaper.is_subreaper() if readers.choose(os.environ) == readers.LINUX else False
-        if was_subreaper:
-            subreaper.resign_as_subreaper()  # or the new guard would become our child
-        try:
-            self.link.find_or_start()
-            if self.link.wait_for_guard().get("guard") != guard and not self._lost:
-                self.warnings.append(f"the guard process is gone ({reason}); another one guards the session since")
-                self._lost = reason
-            self._guard_pid = int(self.link.guard["guard"])
-        except Exception as error:
-            self._guard_pid = 0  # nobody is asked any more
-            self.warnings.append(f"no guard process can be started any more ({error}): the session is not guarded")
-        finally:
-            if was_subreaper:
-                subreaper.become_subreaper()
-        self._watch_for_lifts()
-
-    def _install_handler(self) -> Any:
-        """Handle SIGURG, by which the guard interrupts a test, unless somebody else does; return what was before."""
-        import signal
-        import threading
-
-        if threading.current_thread() is not threading.main_thread():
-            return None
-        if signal.getsignal(signals.SIGURG) != signal.SIG_DFL:
-            return None
-        signal.signal(signals.SIGURG, self._interrupted)
-        return signal.SIG_DFL
-
-    def _restore_handler(self) -> None:
-        import signal
-
-        if self._handler_before is not None and signal.getsignal(signals.SIGURG) == self._interrupted:
-            signal.signal(signals.SIGURG, self._handler_before)
-
-    def _interrupted(self, _number: int, _frame: object) -> None:
+    def interrupted(self, _number: int, _frame: object) -> None:
         """Raise inside the test, when the guard means this one and it still runs."""
         __tracebackhide__ = True
         if self._getpid() != self._process or self._phase == boards.IDLE:
             return
         self._is_interrupted = self.board.sight().raise_for == self.number
         if not self.link.is_asking:
-            self._raise_if_interrupted()
+            self.raise_if_interrupted()
 
-    def _raise_if_interrupted(self) -> None:
+    def raise_if_interrupted(self) -> None:
+        """Raise in the test that the guard has interrupted."""
         __tracebackhide__ = True
         if self._is_interrupted:
             self._is_interrupted = False

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 import time
+from errno import EMFILE, ENFILE
 
 from . import heirloom
 from .members import Footprint, Identity, Member
@@ -29,6 +30,7 @@ KILOBYTE = 1024
 SWAP_LOOK = 0.1  # seconds between two looks at each member's VmSwap: 10-20 us a member, only while swap is in use
 FEW_PIDS = 64  # looking up so many (3-15 us each) is cheaper than listing /proc (150-600 us)
 LIST_EVERY = 2.0  # seconds
+SPARE_HANDLES = 3  # to find out who a new member is, two files are open at a time, and a listing needs its own
 SPARE_DESCRIPTORS = 64  # left for the log, pipes, smaps_rollup and pidfds
 _CPUCLOCK_SCHED = 2  # the precise one, in nanoseconds (linux/posix-timers.h)
 _clock = time.clock_gettime_ns
@@ -51,6 +53,7 @@ class LinuxReader:
         self._tick = os.sysconf("SC_CLK_TCK")
         self._loadavg = os.open(f"{root}/loadavg", os.O_RDONLY)
         self._uptime = self._open_if_there(f"{root}/uptime")
+        self._spare = [os.dup(self._loadavg) for _ in range(SPARE_HANDLES)]  # to close when there are no more
         self._processors = os.cpu_count() or 1  # of the machine, not only those we may use
         self._swaps = self._open_if_there(f"{root}/swaps")
         self._looked_until = after
@@ -106,7 +109,7 @@ class LinuxReader:
 
     def pids(self) -> set[int]:
         """Return all pids that procfs shows us."""
-        return {int(name) for name in os.listdir(self._root) if name.isdigit()}
+        return {int(name) for name in self._names("") if name.isdigit()}
 
     def reused(self) -> bool:
         """Return whether the kernel's pid counter went round since the last call of this."""
@@ -178,21 +181,21 @@ class LinuxReader:
 
     def _first_look(self, member: Member) -> bytes:
         """Open a new member's statm and keep it, as long as descriptors last."""
-        handle = os.open(f"{self._root}/{member.pid}/statm", os.O_RDONLY)
+        handle = self._open(f"{member.pid}/statm")
         try:
             text = os.pread(handle, 128, 0)
         except OSError:
-            os.close(handle)
+            self._close(handle)
             raise
         # The pid may have passed to somebody else between finding it and opening its file.
         if not self.is_same(member):
-            os.close(handle)
+            self._close(handle)
             raise ProcessLookupError
-        if self._kept < self._descriptors:
+        if self._kept < self._descriptors and len(self._spare) == SPARE_HANDLES:
             member.handle = handle
             self._kept += 1
         else:
-            os.close(handle)
+            self._close(handle)
         return text
 
     def _lives_on(self, member: Member) -> bool:
@@ -323,10 +326,7 @@ class LinuxReader:
     # -- files --------------------------------------------------------------------------------------------------
 
     def _threads(self, pid: int) -> list[int]:
-        try:
-            return [int(name) for name in os.listdir(f"{self._root}/{pid}/task") if name.isdigit()]
-        except OSError:
-            return []
+        return [int(name) for name in self._names(f"{pid}/task") if name.isdigit()]
 
     def _stat(self, pid: int) -> list[bytes] | None:
         """Return the fields of stat after the name: [0] is the state, [1] the parent, [19] the start time."""
@@ -346,7 +346,7 @@ class LinuxReader:
     def _read(self, path: str) -> bytes:
         """Return a whole file, b"" when it is gone or not for us."""
         try:
-            handle = os.open(f"{self._root}/{path}", os.O_RDONLY)
+            handle = self._open(path)
         except OSError:
             return b""
         try:
@@ -357,7 +357,39 @@ class LinuxReader:
         except OSError:
             return b""
         finally:
-            os.close(handle)
+            self._close(handle)
+
+    def _open(self, path: str) -> int:
+        """Open a file below the root. Where descriptors have run out a spare one makes room: nobody is to be missed."""
+        try:
+            return os.open(f"{self._root}/{path}", os.O_RDONLY)
+        except OSError as error:
+            if error.errno not in (EMFILE, ENFILE) or not self._spare:
+                raise
+            os.close(self._spare.pop())
+            return os.open(f"{self._root}/{path}", os.O_RDONLY)
+
+    def _close(self, handle: int) -> None:
+        """Close a file, and have a spare descriptor again."""
+        os.close(handle)
+        if len(self._spare) < SPARE_HANDLES:
+            try:
+                self._spare.append(os.dup(self._loadavg))
+            except OSError:
+                pass
+
+    def _names(self, path: str) -> list[str]:
+        """List a folder below the root; [] when it is gone."""
+        try:
+            handle = self._open(path)
+        except OSError:
+            return []
+        try:
+            return os.listdir(handle)
+        except OSError:
+            return []
+        finally:
+            self._close(handle)
 
     @staticmethod
     def _open_if_there(path: str) -> int:

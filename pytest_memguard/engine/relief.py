@@ -414,7 +414,6 @@ class Relief:
             "total": self._guard.total(),
             "totalLimit": self.total_limit,
             "added": process.added(account),
-            "ownAdded": max(0, process.own_added(account)),
             "before": max(0, self._guard.total() - process.added(account)),
             "grown": growth.gained,
             "grownIn": growth.seconds,
@@ -426,7 +425,6 @@ class Relief:
             "elsewhere": self._guard.total() - process.held(),
             "leftBehind": process.left_by_failed_tests,
             "killed": [],
-            "measured": not self._meter.no_footprint,
         }
 
     def figure(self, member: Member) -> dict[str, Any]:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from pytest_memguard.outputs.junit import Spool
 
+    from .tie import Tie
+
 SHOWN = 20  # leftovers and warnings by name
 
 
@@ -141,7 +143,7 @@ def _mb(amount: float) -> str:
     return format_size(amount * (1 << 20))
 
 
-def header(session: Session) -> list[str]:
+def header(session: Tie) -> list[str]:
     """Return the lines of the header."""
     plan = session.plan
     limit, source = session.limit()
