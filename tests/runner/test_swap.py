@@ -61,4 +61,4 @@ def test_a_tree_whose_memory_is_in_swap_is_stopped_at_its_limit_and_reported_who
     assert result.status == 137
     used = re.search(r"([\d.]+) MB used \(footprint\), limit 100 MB", result.err)
     assert used is not None, result.err
-    assert 100 < float(used[1]) < 110
+    assert 100 <= float(used[1]) < 110  # 100.02 is shown as 100
