@@ -6,6 +6,7 @@ import os
 import time
 
 from pytest_memguard.engine import signals
+from pytest_memguard.engine.listening import remove
 from pytest_memguard.engine.subreaper import become_subreaper
 
 from . import launch, statuses
@@ -40,6 +41,8 @@ def guard_and_exit(setup: Setup) -> None:
     except BaseException as error:
         status = _fail(setup, pid, error)
     finally:
+        if setup.socket_path:
+            remove(setup.socket_path)  # the front does so, too, unless it was killed
         _wake(setup.front)
         os._exit(status)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from typing import TYPE_CHECKING
 
 import psutil
@@ -69,6 +70,22 @@ def test_killing_the_guard_ends_the_tree_and_says_so(memguard: Memguard) -> None
     assert not [pid for pid in pids if is_alive(pid)]
     assert result.status == 125
     assert "the guard process was killed (SIGKILL)" in result.own
+
+
+@pytest.mark.parametrize("victim", ["front", "guard", "nobody"])
+def test_whoever_is_killed_the_socket_for_a_pytest_inside_is_removed(memguard: Memguard, victim: str) -> None:
+    words = "import os; open('socket', 'w').write(os.environ['MEMGUARD_SOCKET']); input()"
+    run = memguard.start(*python(words), stdin=subprocess.PIPE)
+    path = wait_for(lambda: (memguard.folder / "socket").exists() and (memguard.folder / "socket").read_text())
+    wait_for(lambda: os.path.exists(path), "the socket")
+    guard = run.guard()
+    if victim != "nobody":
+        os.kill(run.pid if victim == "front" else guard, signal.SIGKILL)
+    assert run.process.stdin is not None
+    run.process.stdin.close()  # which ends the command
+    wait_until_gone([run.pid, guard])
+    run.wait()
+    wait_for(lambda: not os.path.exists(os.path.dirname(path)), "the end of the socket's folder")
 
 
 @both_readers
