@@ -26,7 +26,8 @@ from pytest_memguard.jsonline import decode, encode
 
 from .board import Board
 from .clamp import clamp_for
-from .enforce import Enforcer
+from .enforce import Enforcer, collect_nothing
+from .members import ENDED
 from .testprocess import BLOCK, Account, TestProcess, is_helper
 from .tree import Branch
 
@@ -47,7 +48,6 @@ else:
 
 LONGEST = 1 << 20  # bytes of a message; one that is longer ends the connection
 MOST_CONNECTIONS = 512
-ENDED = ("zombie", "gone")
 END_PATIENCE = 1.0  # seconds
 END_STEP = 0.002
 ONLY_WAKE = ("lifted", "began")
@@ -390,7 +390,7 @@ class Desk:
         pool = session.root.subprocesses if session.root is not None else set()
         killed = 0
         if living:
-            killed = Enforcer(Branch(self._tree, living, pool), self._reader, _nothing).kill_all().killed
+            killed = Enforcer(Branch(self._tree, living, pool), self._reader, collect_nothing).kill_all().killed
         return killed + self.end_rest(session.root.member if session.root is not None else None)
 
     def helpers(self) -> list[Member]:
@@ -413,7 +413,7 @@ class Desk:
             living = [member for member in others if self._is_left(member)]
             if not living:
                 break
-            ending = Enforcer(Branch(self._tree, living, frozenset()), self._reader, _nothing).kill_all()
+            ending = Enforcer(Branch(self._tree, living, frozenset()), self._reader, collect_nothing).kill_all()
             killed += ending.killed
             if ending.survivors:
                 break
@@ -459,7 +459,3 @@ def _is_same_user(link: socket.socket) -> bool:
 
 def _estimate(member: Member) -> int:
     return member.estimate()
-
-
-def _nothing() -> None:
-    """Collect no children: what ends here is somebody else's child."""

@@ -189,6 +189,10 @@ def _by_size(member: Member) -> int:
     return member.resident
 
 
+def collect_nothing() -> None:
+    """Be the `reap` of who ends others' children."""
+
+
 def _just_sleep(seconds: float) -> bool:
     time.sleep(seconds)
     return False

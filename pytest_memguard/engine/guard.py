@@ -17,6 +17,7 @@ from . import pace
 from .commandline import display
 from .history import NEW_PEAK, History, Peak
 from .idleness import Idleness
+from .members import ENDED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ else:
 
 SETTLE = 0.25  # seconds that workers have to notice that the command ended (a closed pipe, a lost parent)
 SETTLE_STEP = 0.005
-ENDED = ("zombie", "gone")
 HALF_FULL_GAP = 2.0  # seconds
 NAMED = 8  # processes by name in a snapshot; the rest is summed
 MEASURE_COST_SHARE = 100  # measuring takes at most 1/100 of the time, and only while something changes

@@ -25,6 +25,7 @@ from .commandline import display
 from .enforce import Enforcer
 from .guard import Guard
 from .listening import remove
+from .members import ENDED
 from .meter import Meter
 from .oom import KernelKills, restore_score
 from .relief import Relief
@@ -87,7 +88,7 @@ class PytestHost:
             return True
         if not self._is_root and self.relief is not None and self.relief.processes:
             return False
-        return self._reader.state(self._member) in ("zombie", "gone")
+        return self._reader.state(self._member) in ENDED
 
     def must_end(self) -> bool:
         """Return False: a session ends by itself, or by what `Relief` does."""
@@ -195,12 +196,12 @@ def _wait_for_helpers(helpers: list[Member], root: Member, reader: Reader) -> No
     """
     os.dup2(0, 2)  # /dev/null: whoever reads pytest's stderr to its end is not to wait for us
     deadline = time.monotonic() + ROOT_PATIENCE
-    while reader.state(root) not in ("zombie", "gone"):
+    while reader.state(root) not in ENDED:
         if time.monotonic() > deadline:
             return
         time.sleep(HELPER_STEP)
     deadline = time.monotonic() + HELPER_PATIENCE
-    while any(reader.state(member) not in ("zombie", "gone") for member in helpers):
+    while any(reader.state(member) not in ENDED for member in helpers):
         if time.monotonic() > deadline:
             for member in helpers:
                 signals.send(reader, member, signals.SIGKILL)

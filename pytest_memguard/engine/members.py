@@ -14,6 +14,7 @@ else:
 
 
 EVERYTHING = 1 << 62  # bytes: more than anybody holds
+ENDED = ("zombie", "gone")  # the states (see `Reader.state`) of a process that runs no more
 
 
 class Identity:

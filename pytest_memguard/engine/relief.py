@@ -15,8 +15,8 @@ from . import board as boards
 from . import force, machine, signals
 from .clamp import AFTER_A_LIFT, untouched
 from .commandline import display
-from .enforce import Enforcer
-from .members import EVERYTHING
+from .enforce import Enforcer, collect_nothing
+from .members import ENDED, EVERYTHING
 from .testprocess import BLOCK, SESSION, TEST
 from .tree import Branch
 
@@ -132,7 +132,7 @@ class Relief:
             self._guard.measure(reading)
         total = self._guard.total()
         for process in list(self.processes.values()):
-            if process.member.resident == 0 and self._reader.state(process.member) in ("zombie", "gone"):
+            if process.member.resident == 0 and self._reader.state(process.member) in ENDED:
                 self._tree.drop(process.member)
                 continue
             process.look_at_board()
@@ -221,7 +221,7 @@ class Relief:
     def _hold_and_check(self, process: TestProcess, kind: str, account: Account, allowed: int) -> None:
         """Hold one pytest process and its subprocesses, measure, and act when its test really added too much."""
         everyone = {process.member, *process.subprocesses}
-        enforcer = Enforcer(Branch(self._tree, everyone, process.subprocesses), self._reader, _nothing)
+        enforcer = Enforcer(Branch(self._tree, everyone, process.subprocesses), self._reader, collect_nothing)
         held = enforcer.hold_still()
         enforcer.wait_until_still(EVERYTHING)
         self._guard.measure_now()
@@ -375,7 +375,7 @@ class Relief:
     def _end(self, process: TestProcess, members: set[Member]) -> None:
         """SIGKILL some members. No SIGTERM: the others stand still, or run without being looked at, meanwhile."""
         branch = Branch(self._tree, members, process.subprocesses)
-        Enforcer(branch, self._reader, _nothing).kill_all()
+        Enforcer(branch, self._reader, collect_nothing).kill_all()
 
     def end(self, process: TestProcess, members: set[Member]) -> int:
         """SIGKILL some subprocesses and all below them; return how many there were."""
@@ -508,7 +508,3 @@ def _by_size(member: Member) -> int:
 
 def _by_added(test: events.RunningTest) -> int:
     return test.added
-
-
-def _nothing() -> None:
-    """Collect no children: what ends here is somebody else's child."""

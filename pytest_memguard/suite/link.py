@@ -43,7 +43,6 @@ class Link:
     def __init__(self, folder: str, facts: dict[str, Any], board: Board, hello: dict[str, Any]) -> None:
         self.folder = folder
         self.guard: dict[str, Any] = {}  # the answer to hello
-        self.started = False  # this process started the guard
         self._facts = facts
         self._board = board
         self._hello = {"op": "hello", **hello}
@@ -192,7 +191,6 @@ class Link:
             )
         finally:
             os.close(listening)
-        self.started = True
 
     def _reap_starter(self) -> None:
         if self._starter:

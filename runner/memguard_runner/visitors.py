@@ -8,6 +8,7 @@ from __future__ import annotations
 import select
 
 from pytest_memguard.engine.listening import listen
+from pytest_memguard.engine.members import ENDED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Visitors:
         """Tell how sessions died that have just done so, and hear nobody any more."""
         if self._desk is not None and self._relief is not None:
             for process in list(self._relief.processes.values()):
-                if self._reader.state(process.member) in ("zombie", "gone"):
+                if self._reader.state(process.member) in ENDED:
                     self._relief.left(process.member)
             self._desk.settle()
             self._desk.close()

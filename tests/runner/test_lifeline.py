@@ -143,8 +143,9 @@ def test_a_command_that_does_not_heed_sigint_goes_on(memguard: Memguard) -> None
 def test_a_run_inside_a_run_ends_with_the_outer_one(memguard: Memguard) -> None:
     run = memguard.start("-t", 1000, *MEMGUARD_TEST, "-t", 500, *program("hog.py", "--hold", "--ready", "inner"))
     pid = memguard.ready("inner")["pid"]
+    guard = run.guard()
     os.kill(run.pid, signal.SIGKILL)
-    wait_until_gone([pid])
+    wait_until_gone([pid, guard])  # the guard ends after the tree has
     assert run.wait().status == -signal.SIGKILL
 
 
