@@ -7,6 +7,7 @@ import time
 
 from pytest_memguard.engine import signals
 from pytest_memguard.engine.listening import remove
+from pytest_memguard.engine.oom import KernelKills
 from pytest_memguard.engine.subreaper import become_subreaper
 
 from . import launch, statuses
@@ -28,13 +29,14 @@ def guard_and_exit(setup: Setup) -> None:
             become_subreaper()
         for descriptor in outer_lifelines():
             os.set_inheritable(descriptor, False)
+        kernel = KernelKills()  # before the command: it may be killed before the engine is imported
         started = time.monotonic()
         environ = command_environment(setup.cookie, setup.socket_path)
         pid = launch.start(setup.command, environ, own_session=not setup.terminal, mask=setup.mask)
         _leave_the_job()
         from .supervise import supervise
 
-        status = supervise(setup, pid, started)
+        status = supervise(setup, pid, started, kernel)
     except launch.CannotStart as error:
         _complain(str(error))
         status = error.status

@@ -16,7 +16,6 @@ from pytest_memguard.engine.commandline import display
 from pytest_memguard.engine.enforce import Enforcer
 from pytest_memguard.engine.guard import Guard
 from pytest_memguard.engine.meter import Meter
-from pytest_memguard.engine.oom import KernelKills
 from pytest_memguard.engine.tree import Tree
 from pytest_memguard.outputs.console import Console
 from pytest_memguard.outputs.sinks import Sinks
@@ -29,6 +28,7 @@ from .visitors import Visitors
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pytest_memguard.engine.enforce import Ending
+    from pytest_memguard.engine.oom import KernelKills
     from pytest_memguard.settings import Settings
 
     from .setup import Setup
@@ -135,13 +135,15 @@ def _wake(_number: int, _frame: object) -> None:
     """Do nothing: the wake-up descriptor has told already."""
 
 
-def supervise(setup: Setup, pid: int, started: float) -> int:
-    """Guard the command `pid`, started at `started` on the monotonic clock; return the exit status."""
+def supervise(setup: Setup, pid: int, started: float, kernel: KernelKills) -> int:
+    """Guard the command `pid`, started at `started` on the monotonic clock; return the exit status.
+
+    `kernel` has counted the OOM killer's victims since before the command was started.
+    """
     settings = setup.settings
     console = Console()
     lifelines = [setup.lifeline, *outer_lifelines()]
     host = RunnerHost(pid, grace=settings.grace, lifelines=lifelines)
-    kernel = KernelKills()
     reader = readers.open_reader(setup.reader, adopts=setup.adopts, after=pid)
     tree = Tree(reader, cookie=setup.cookie, roster=setup.roster)
     tree.add(pid)

@@ -294,7 +294,7 @@ def test_growth_is_what_a_member_known_before_gained(
     programs: Programs, reader: PortableReader, tmp_path: Path
 ) -> None:
     counter = tmp_path / "counter"
-    words = ("--mb", 1, "--forever-step", "--ceiling", 200, "--rate", 20, "--counter", counter)
+    words = ("--mb", 1, "--forever-step", "--ceiling", 1000, "--rate", 20, "--counter", counter)
     pid, _ = programs.start_ready("hog.py", *words)
     member = weighed(reader, pid)
     before = member.resident

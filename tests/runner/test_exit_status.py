@@ -45,7 +45,7 @@ def test_a_command_ended_by_a_signal_gives_128_and_the_number(memguard: Memguard
 
 @both_readers
 def test_a_command_stopped_for_memory_gives_137(memguard: Memguard) -> None:
-    result = memguard.run("-t", 60, *program("hog.py", "--mb", 50, "--forever-step", "--ceiling", 200, "--exit", 9))
+    result = memguard.run("-t", 60, *program("hog.py", "--mb", 50, "--forever-step", "--ceiling", 1000, "--exit", 9))
     assert result.status == 137
     assert "exit status 137: it was memguard, not the kernel's OOM killer" in result.own
 

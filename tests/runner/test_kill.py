@@ -58,7 +58,7 @@ def test_a_process_at_full_speed_is_stopped_just_above_its_limit(memguard: Memgu
 
 @both_readers
 def test_a_process_that_grows_slowly_is_stopped_at_its_limit(memguard: Memguard) -> None:
-    words = ["--mb", 40, "--forever-step", "--ceiling", 300, "--rate", 100, "--counter", "counter"]
+    words = ["--mb", 40, "--forever-step", "--ceiling", 1000, "--rate", 100, "--counter", "counter"]
     result = memguard.run("-t", 80, *program("hog.py", *words))
     assert result.status == KILLED
     assert 60 <= counted(memguard) <= 80
@@ -75,7 +75,7 @@ def test_one_system_call_for_a_whole_block_is_stopped_on_its_way(memguard: Memgu
 
 @both_readers
 def test_a_grandchild_is_counted_and_named_with_pid_and_size_and_command(memguard: Memguard) -> None:
-    leak = program("hog.py", "--mb", 50, "--forever-step", "--ceiling", 300, "--rate", 200)
+    leak = program("hog.py", "--mb", 50, "--forever-step", "--ceiling", 1000, "--rate", 200)
     script = 'echo $$; sh -c \'echo $$; "$@" & echo $!; wait\' sh "$@"; exit 0'
     result = memguard.run("-t", 90, "sh", "-c", script, "sh", *leak)
     pids = [int(line) for line in result.out.split()]
