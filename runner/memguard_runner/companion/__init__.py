@@ -1,1 +1,0 @@
-"""`memguard`: everything that is not "run this"."""
