@@ -1,0 +1,88 @@
+"""What is known of a run from its log. Amounts are bytes, times seconds; whatever the log does not say is None or empty."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What one process held in a snapshot."""
+
+    pid: int
+    command: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class TestMoment:
+    """A test that was running in a snapshot: what it had added by then. `worker` is "" without xdist."""
+
+    __test__ = False  # pytest collects classes named Test*
+
+    name: str
+    worker: str
+    added: int
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A snapshot: `elapsed` since the command started, `total` held by all, the largest by name, the rest summed."""
+
+    elapsed: float
+    time: float  # since the epoch
+    total: int
+    count: int
+    event: str
+    processes: tuple[Held, ...] = ()
+    others: int = 0  # bytes held by those that are not named
+    tests: tuple[TestMoment, ...] = ()
+
+
+@dataclass(slots=True)
+class TestPeak:
+    """The most that was seen of one test."""
+
+    __test__ = False
+
+    name: str
+    worker: str
+    added: int
+    first: float  # elapsed when it was first and last seen
+    last: float
+
+
+@dataclass(slots=True)
+class RunFacts:
+    """One run. `points` are thinned so that peaks survive; `samples` counts all lines that were read."""
+
+    identifier: str
+    log: str
+    command: str = ""
+    started: float = 0.0  # since the epoch
+    duration: float = 0.0
+    limit: int = 0
+    limit_source: str = ""
+    reader: str = ""
+    verdict: str | None = None  # None: the log has no last line of this run (still running, or the guard was killed)
+    exit_status: int | None = None
+    evidence: str = ""
+    peak: int = 0
+    peak_at: float = 0.0
+    peak_command: str = ""
+    peak_point: Point | None = None  # the largest snapshot, never thinned away
+    breach: Point | None = None
+    samples: int = 0
+    points: list[Point] = field(default_factory=list)
+    tests: dict[tuple[str, str], TestPeak] = field(default_factory=dict)  # by name and worker
+
+
+@dataclass(slots=True)
+class LogFacts:
+    """What was read of one log: its runs in the order of their first lines, and notes on what was left out."""
+
+    path: str
+    runs: list[RunFacts] = field(default_factory=list)
+    lines: int = 0
+    unreadable: int = 0  # lines that are no snapshot of memguard's
+    notes: list[str] = field(default_factory=list)  # sentences for the user

@@ -1,0 +1,1 @@
+"""`memguard`: everything that is not "run this"."""
