@@ -1,4 +1,4 @@
-"""What is known of a run from its log. Amounts are bytes, times seconds; whatever the log does not say is None or empty."""
+"""What is known of a run from its log. Amounts are bytes, times seconds; what the log does not say is None or empty."""
 
 from __future__ import annotations
 
