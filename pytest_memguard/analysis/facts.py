@@ -59,6 +59,7 @@ class RunFacts:
     identifier: str
     log: str
     command: str = ""
+    directory: str = ""  # where it was started
     started: float = 0.0  # since the epoch
     duration: float = 0.0
     limit: int = 0
