@@ -21,11 +21,11 @@ def become_subreaper() -> bool:
 
 def is_subreaper() -> bool:
     """Return whether this process already is one."""
-    from array import array
+    from ctypes import byref, c_int
 
-    answer = array("i", [0])
-    _prctl()(_PR_GET_CHILD_SUBREAPER, answer.buffer_info()[0], 0, 0, 0)
-    return answer[0] != 0
+    answer = c_int(0)
+    _prctl()(_PR_GET_CHILD_SUBREAPER, byref(answer), 0, 0, 0)  # an address given as an integer is cut to 32 bits
+    return answer.value != 0
 
 
 def resign_as_subreaper() -> None:
@@ -34,7 +34,7 @@ def resign_as_subreaper() -> None:
 
 
 def _prctl() -> Any:
-    """Return prctl(2) as a function of integers."""
+    """Return prctl(2) as a function of integers that fit an int, and of pointers made by ctypes."""
     try:
         import _ctypes
 
@@ -45,7 +45,7 @@ def _prctl() -> Any:
 
         return ctypes.CDLL(None).prctl
 
-    def prctl(*arguments: int) -> int:
+    def prctl(*arguments: Any) -> int:
         return int(call(address, arguments))
 
     return prctl
