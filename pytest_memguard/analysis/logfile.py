@@ -1,0 +1,82 @@
+"""Reading a log: any file, of any size, in one pass and constant memory."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from pytest_memguard.errors import MemguardError, printable
+
+from .gather import LONGEST_LINE, Gatherer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import BinaryIO
+
+    from .facts import LogFacts
+
+STANDARD_INPUT = "-"
+_EVERY = 2000  # lines between two calls of `progress`
+
+
+def read_log(path: str, *, progress: Callable[[int, int], None] | None = None) -> LogFacts:
+    """Read the log at `path` ("-": standard input) and return the facts of its runs.
+
+    `progress` is called now and then with the bytes read and the size of the file, which is 0 when nobody knows it.
+    Lines that are no snapshots are counted and told in the notes. Raises MemguardError when there is no readable file.
+    """
+    gatherer = Gatherer(path)
+    with _open(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        try:
+            _read(file, gatherer, (lambda done: progress(done, size)) if progress else None)
+        except OSError as error:
+            raise _cannot_read(path, error) from None
+    return gatherer.facts()
+
+
+def _open(path: str) -> BinaryIO:
+    if path == STANDARD_INPUT:
+        return os.fdopen(os.dup(0), "rb", 1 << 16)
+    try:
+        # O_NONBLOCK: opening a FIFO that nobody writes to must not wait for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (OSError, ValueError) as error:
+        raise _cannot_read(path, error) from None
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return os.fdopen(descriptor, "rb", 1 << 16)
+    os.close(descriptor)
+    kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
+    cure = "" if stat.S_ISDIR(mode) else ", name the file or use - for standard input"
+    raise MemguardError(f"cannot read the log '{printable(path)}': it is {kind}{cure}")
+
+
+def _cannot_read(path: str, error: Exception) -> MemguardError:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return MemguardError(f"cannot read the log '{printable(path)}': {reason}")
+
+
+def _read(file: BinaryIO, gatherer: Gatherer, progress: Callable[[int], None] | None) -> None:
+    done, lines = 0, 0
+    add = gatherer.add
+    while line := file.readline(LONGEST_LINE):
+        done += len(line)
+        lines += 1
+        if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
+            done += _skip_line(file)
+            gatherer.add_too_long()
+        else:
+            add(line)
+        if progress and not lines % _EVERY:
+            progress(done)
+
+
+def _skip_line(file: BinaryIO) -> int:
+    skipped = 0
+    while part := file.readline(LONGEST_LINE):
+        skipped += len(part)
+        if part.endswith(b"\n"):
+            break
+    return skipped
