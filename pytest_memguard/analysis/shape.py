@@ -3,7 +3,8 @@
 Decided on up to 120 equal spans of time, so that neither events nor thinning weigh more than time does. The first
 quarter is warm-up: a program that loads its modules grows, too. For the rest:
 
-- *leak*: it grows for certain (the 99.9 % interval of the slope is above 0), by an amount that matters, its floor rises
+- *leak*: it grows for certain (the 99.9 % interval of the slope is above 0, or it never fell back, or what it falls
+  back to rises), by an amount that matters, its floor rises
   (so a garbage collector does not get it back), and it goes on in the second half as in the first;
 - *spike*: far above the usual level, for a tenth of the time at most;
 - *plateau*: it grew in the beginning and then no more; *steady*: not even that.
@@ -32,6 +33,8 @@ MATTERS, MATTERS_SHARE = 2 * MB, 0.03  # growth below is what allocators do
 STILL_GROWING = 0.3  # growth of the second half against the first: a line has 1, a curve that flattens less
 FLOOR = 0.2  # of the values lie below
 FLOOR_FOLLOWS = 0.4  # of the growth must show in the floor
+FELL_BACK = 0.05  # of the growth, at most, where it never did
+TROUGHS = 10  # parts, of which the lowest value of each counts
 SPIKE_SHARE, SPIKE_LEAST = 0.5, 16 * MB  # above the usual level
 SPIKE_TIME = 0.1  # of the run, at most
 WARMED_UP = 0.2  # of its level gained in the beginning makes a plateau
@@ -68,9 +71,9 @@ class Shape(NamedTuple):
 
 _TITLES = {
     Kind.LEAK: "looks like a leak",
-    Kind.PLATEAU: "a plateau, no leak",
+    Kind.PLATEAU: "a plateau",
     Kind.SPIKE: "a spike",
-    Kind.STEADY: "steady, no leak",
+    Kind.STEADY: "steady",
     Kind.SHORT: "too short to tell",
     Kind.UNKNOWN: "not clear",
 }
@@ -103,16 +106,17 @@ def shape(points: Sequence[Point], limit: int, *, ended_above: bool = False) -> 
     level = median([span.middle for span in tail])
     grown = slope.slope * (tail[-1].time - tail[0].time)
     matters = grown > max(MATTERS, MATTERS_SHARE * level)
+    is_growing = matters and (slope.low > 0 or _never_fell(tail, grown) or _troughs_rise(points, tail))
     left = None
-    if slope.low > 0 and matters and not ended_above:
+    if is_growing and not ended_above:
         left = _left(tail, slope.slope, limit)
     spike = _spike(spans, points)
-    if slope.low > 0 and matters and (shown := _leaks(points, tail, slope, grown)):
+    if is_growing and (shown := _leaks(points, tail, slope, grown)):
         return Shape(Kind.LEAK, shown + (f" {spike}" if spike else ""), slope.slope, left)
     if spike:
         stopped = " It was stopped there, so nobody knows whether it would have come back." if ended_above else ""
         return Shape(Kind.SPIKE, spike + stopped, slope.slope, left)
-    if slope.low > 0 and matters and not _flattens(tail):
+    if is_growing and not _flattens(tail):
         text = f"It grew by {format_size(grown)} after the warm-up, but its floor did not: swings, or a slow leak."
         return Shape(Kind.UNKNOWN, text, slope.slope, left)
     return _level(spans, tail, slope, level)
@@ -192,11 +196,36 @@ def _leaks(points: Sequence[Point], tail: Sequence[_Span], slope: Trend, grown: 
         return ""
     steps = _steps(tail)
     how = f"in {steps} steps" if steps else "from beginning to end"
-    certain = f"{rate(slope.slope)} ({rate(slope.low)} to {rate(slope.high)} with 99.9 % confidence)"
+    between = (
+        f"{rate(slope.low)} to {rate(slope.high)} with 99.9 % confidence" if slope.low > 0 else "it never fell back"
+    )
+    certain = f"{rate(slope.slope)} ({between})"
     return (
         f"After the warm-up it grew {how}, {format_size(grown)} in {format_seconds(passed)}: {certain}. "
         f"Its floor rose from {format_size(floors[0])} to {format_size(floors[2])}; not all of it is given back."
     )
+
+
+def _never_fell(tail: Sequence[_Span], grown: float) -> bool:
+    """Whether it went up only, which is evidence of its own: a staircase has too few steps for an interval."""
+    highest = 0.0
+    for span in tail:
+        highest = max(highest, span.middle)
+        if highest - span.middle > FELL_BACK * grown:
+            return False
+    return True
+
+
+def _troughs_rise(points: Sequence[Point], tail: Sequence[_Span]) -> bool:
+    """Whether what a collector leaves rises for certain, however high it swings in between."""
+    begin, passed = tail[0].time, tail[-1].time - tail[0].time
+    lows: dict[int, float] = {}
+    for point in points:
+        if point.elapsed >= begin:
+            part = min(TROUGHS - 1, int((point.elapsed - begin) / passed * TROUGHS))
+            lows[part] = min(lows.get(part, point.total), point.total)
+    found = trend([float(part) for part in sorted(lows)], [lows[part] for part in sorted(lows)], wandering=False)
+    return found is not None and found.low > 0
 
 
 def _halves(tail: Sequence[_Span]) -> tuple[float, float]:
