@@ -19,7 +19,19 @@ INTERRUPTED = "interrupted"
 class Run:
     """A guarded run, as it is known when it starts."""
 
-    __slots__ = ("command", "group", "identifier", "limit", "limit_source", "log", "pid", "reader", "started", "warn")
+    __slots__ = (
+        "command",
+        "directory",
+        "group",
+        "identifier",
+        "limit",
+        "limit_source",
+        "log",
+        "pid",
+        "reader",
+        "started",
+        "warn",
+    )
 
     def __init__(
         self,
@@ -34,10 +46,15 @@ class Run:
         log: str | None,
         reader: str,
         started: float,
+        directory: str = "",
     ) -> None:
-        """Take `started` in seconds since the epoch; `group` is the process group of the command."""
+        """Take `started` in seconds since the epoch.
+
+        `group` is the process group of the command, `directory` where it was started ("": it is gone).
+        """
         self.identifier = identifier
         self.command = command
+        self.directory = directory
         self.pid = pid
         self.group = group
         self.limit = limit

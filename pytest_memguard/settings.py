@@ -138,6 +138,18 @@ def _parse_count(value: object, _written_in_file: bool) -> int:
     raise ValueError("expected how many tests to show, such as 10")
 
 
+def _parse_keep(value: object, written_in_file: bool) -> int:
+    """Check how many runs are kept; a switch that is off means none."""
+    text = value.strip().lower() if isinstance(value, str) and not written_in_file else value
+    if text is False or (isinstance(text, str) and _SWITCH.get(text) is False):
+        return 0
+    if isinstance(text, str) and text.isascii() and text.isdigit() and len(text) < 7:
+        return int(text)
+    if isinstance(text, int) and not isinstance(text, bool) and 0 <= text < 10**6:
+        return text
+    raise ValueError("expected how many runs to keep, such as 100, or 0 for none")
+
+
 SETTINGS = (
     Setting(
         "limit",
@@ -165,6 +177,9 @@ SETTINGS = (
         "file to which snapshots are appended",
         options=("-l", "--log"),
         bun_variable="BUN_TEST_LOG_FILE",
+    ),
+    Setting(
+        "keep", _parse_keep, 100, "how many runs of each folder are kept in the log folder of the user; 0 for none"
     ),
     Setting(
         "verbose",
@@ -252,6 +267,7 @@ class Settings:
         "enabled",
         "grace",
         "interval",
+        "keep",
         "leave_running",
         "leftovers",
         "limit",
@@ -267,6 +283,7 @@ class Settings:
     warn: int
     interval: float
     log: str | None
+    keep: int
     verbose: bool
     notify: bool
     grace: float

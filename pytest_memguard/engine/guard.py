@@ -195,7 +195,7 @@ class Guard:
         """Return the seconds after which a look is taken though nobody worked."""
         if self.policy is not None:
             return self.policy.longest_gap()
-        if self._sinks:
+        if self._sinks.show():
             return pace.SLOWEST  # the peak is shown: a member that grew and ended unseen would be missing in it
         # Above half the limit a measurement may show that much is shared, and looks can be further apart.
         return HALF_FULL_GAP if last.high * 2 > self._budget.limit else float("inf")
@@ -266,9 +266,10 @@ class Guard:
     def _record(self, reading: Reading) -> None:
         """Remember a reading that was decided on: a doubtful one is measured by then."""
         peak = self.peak
-        shown = self._sinks and (self._total(reading) > peak.total or reading.time >= self._next_snapshot)
-        if shown and not reading.measured and self._is_worth_measuring(reading, SHOWN_COST_SHARE):
-            self._measure(reading)
+        told = self._sinks and (self._total(reading) > peak.total or reading.time >= self._next_snapshot)
+        share = SHOWN_COST_SHARE if self._sinks.show() else MEASURE_COST_SHARE
+        if told and not reading.measured and self._is_worth_measuring(reading, share):
+            self._measure_carefully(reading)
         total = self._total(reading)
         self.history.add(reading.time, total)
         if reading.measured and not peak.certain and reading.resident >= peak.total * SAME_SIZE:
@@ -347,9 +348,13 @@ class Guard:
 
     def _measure_in_good_time(self, reading: Reading) -> None:
         """Measure on the way up, while there is time: then a breach is certain without a measurement."""
-        headroom = self._budget.limit - reading.high
         if reading.resident * 2 < self._budget.limit or not self._is_worth_measuring(reading, MEASURE_COST_SHARE):
             return
+        self._measure_carefully(reading)
+
+    def _measure_carefully(self, reading: Reading) -> None:
+        """Measure, but give it up where the limit might be passed meanwhile."""
+        headroom = self._budget.limit - reading.high
         is_cheap = self._meter.cost(reading.resident) < headroom / self._speed / 2
         self._measure(reading, None if is_cheap else headroom)
 

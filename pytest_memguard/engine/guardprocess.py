@@ -108,6 +108,10 @@ class TestSinks(Sinks):
         """Return True: peaks are shown."""
         return True
 
+    def show(self) -> bool:
+        """Return True."""
+        return True
+
 
 def main() -> None:
     """Be the guard process: `python -c "..." FACTS`, with a listening socket as descriptor 3."""
@@ -145,9 +149,10 @@ def guard_session(facts: dict[str, Any]) -> None:
         log=facts["log"],
         reader=reader.name,
         started=time.time(),
+        directory=str(facts["directory"]),
     )
     host = PytestHost(root, reader, is_root=bool(facts["is_root"]))
-    sinks = _open_sinks(run.log, console)
+    sinks = _open_sinks(run.log, str(facts["kept"]), int(facts["keep"]), console)
     guard = Guard(
         run=run,
         reader=reader,
@@ -224,12 +229,16 @@ def _command(words: list[str]) -> str:
     return display(["pytest" if name in ("__main__.py", "py.test") else name, *words[1:]])
 
 
-def _open_sinks(log: str | None, console: Console) -> Sinks:
+def _open_sinks(log: str | None, kept: str, keep: int, console: Console) -> Sinks:
     sinks = TestSinks(console)
     if log:
         from pytest_memguard.outputs.log import Log
 
         sinks.add(Log(log, console), "log")
+    if keep:
+        from pytest_memguard.outputs.kept import Kept
+
+        sinks.add(Kept(kept, keep), "kept log")
     sinks.add_installed()
     return sinks
 

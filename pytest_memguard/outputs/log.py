@@ -11,7 +11,7 @@ import stat
 import time
 from errno import ENOSPC
 
-from pytest_memguard.engine.commandline import shorten
+from pytest_memguard.engine.commandline import printable, shorten
 from pytest_memguard.jsonline import encode
 from pytest_memguard.units import megabytes
 
@@ -35,22 +35,8 @@ class Log:
         self._descriptor = self._open()
 
     def memguard_started(self, run: Run) -> None:
-        """Nothing holds memory yet: the line tells what is guarded."""
-        self._append(
-            {
-                **_times(run.started, 0.0),
-                "pgid": run.group,
-                "memoryMB": 0,
-                "processCount": 1,
-                "processes": [{"pid": run.pid, "command": _cut(run.command), "memoryMB": 0}],
-                "thresholdMB": megabytes(run.limit),
-                "event": "started",
-                "run": run.identifier,
-                "command": run.command,
-                "limitSource": run.limit_source,
-                "reader": run.reader,
-            }
-        )
+        """Write what is guarded."""
+        self._append(opening(run))
 
     def memguard_snapshot(self, snapshot: Snapshot) -> None:
         """Write a snapshot."""
@@ -66,15 +52,7 @@ class Log:
 
     def memguard_finished(self, snapshot: Snapshot, outcome: Outcome) -> None:
         """Write how the run ended."""
-        line = fields(snapshot)
-        line["verdict"] = outcome.verdict
-        line["exitStatus"] = outcome.status
-        line["peakMB"] = megabytes(outcome.peak)
-        line["peakSeconds"] = round(outcome.peak_at, 3)
-        line["peakCommand"] = _cut(outcome.peak_command)
-        if outcome.evidence:
-            line["evidence"] = outcome.evidence
-        self._append(line)
+        self._append(ending(snapshot, outcome))
 
     def _open(self) -> int:
         try:
@@ -109,20 +87,10 @@ class Log:
     def _append(self, line: dict[str, object]) -> None:
         if self._descriptor < 0:
             return
-        data = encode(line)
         try:
-            written = os.write(self._descriptor, data)
-            if written < len(data):
-                self._take_back(written)
-                self._warn(OSError(ENOSPC, os.strerror(ENOSPC)))
+            append(self._descriptor, encode(line))
         except OSError as error:
             self._warn(error)
-
-    def _take_back(self, written: int) -> None:
-        """Remove the part of a line that fitted, unless another run has written since."""
-        end = os.lseek(self._descriptor, 0, os.SEEK_CUR)
-        if os.fstat(self._descriptor).st_size == end:
-            os.ftruncate(self._descriptor, end - written)
 
     def _warn(self, error: Exception) -> None:
         if not self._warned:
@@ -132,6 +100,48 @@ class Log:
                 f"warning: cannot write the log {self.path!r}: {reason}; the guarding goes on without it "
                 "(choose another file with -l, MEMGUARD_LOG or log in [tool.memguard])"
             )
+
+
+def append(descriptor: int, data: bytes) -> None:
+    """Write whole lines with one write(2). Raises OSError; what fitted on a full disk is taken back."""
+    written = os.write(descriptor, data)
+    if written == len(data):
+        return
+    end = os.lseek(descriptor, 0, os.SEEK_CUR)
+    if os.fstat(descriptor).st_size == end:  # otherwise another run has written since
+        os.ftruncate(descriptor, end - written)
+    raise OSError(ENOSPC, os.strerror(ENOSPC))
+
+
+def opening(run: Run) -> dict[str, object]:
+    """Return the first line of a run. Nothing holds memory yet: it tells what is guarded."""
+    return {
+        **_times(run.started, 0.0),
+        "pgid": run.group,
+        "memoryMB": 0,
+        "processCount": 1,
+        "processes": [{"pid": run.pid, "command": _cut(run.command), "memoryMB": 0}],
+        "thresholdMB": megabytes(run.limit),
+        "event": "started",
+        "run": run.identifier,
+        "command": run.command,
+        "directory": printable(run.directory),
+        "limitSource": run.limit_source,
+        "reader": run.reader,
+    }
+
+
+def ending(snapshot: Snapshot, outcome: Outcome) -> dict[str, object]:
+    """Return the last line of a run: how it ended."""
+    line = fields(snapshot)
+    line["verdict"] = outcome.verdict
+    line["exitStatus"] = outcome.status
+    line["peakMB"] = megabytes(outcome.peak)
+    line["peakSeconds"] = round(outcome.peak_at, 3)
+    line["peakCommand"] = _cut(outcome.peak_command)
+    if outcome.evidence:
+        line["evidence"] = outcome.evidence
+    return line
 
 
 def fields(snapshot: Snapshot) -> dict[str, object]:

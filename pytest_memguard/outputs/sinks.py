@@ -31,15 +31,25 @@ class Sinks:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._own: dict[str, object] = {}
+        self._quiet: set[str] = set()
         self._manager: pluggy.PluginManager | None = None
 
     def __bool__(self) -> bool:
         """Return whether anybody listens."""
         return bool(self._own) or self._manager is not None
 
-    def add(self, sink: object, name: str) -> None:
-        """Add one of our own: an object with some of the hooks as methods. Messages use `name`."""
+    def show(self) -> bool:
+        """Return whether somebody asked for the figures, and they are worth measuring more often."""
+        return self._manager is not None or not self._own.keys() <= self._quiet
+
+    def add(self, sink: object, name: str, *, quiet: bool = False) -> None:
+        """Add one of our own: an object with some of the hooks as methods. Messages use `name`.
+
+        `quiet`: nobody asked for it, so it takes what there is.
+        """
         self._own[name] = sink
+        if quiet:
+            self._quiet.add(name)
 
     def add_installed(self) -> None:
         """Register what other packages offer in the entry-point group `memguard`."""

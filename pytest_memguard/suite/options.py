@@ -36,6 +36,7 @@ class Plan:
         self.leftovers = settings.leftovers
         self.report = settings.report
         self.log = settings.log
+        self.keep = settings.keep
         self.interval = settings.interval
         self.grace = settings.grace
 

@@ -12,6 +12,7 @@ from pytest_memguard.engine import board as boards
 from pytest_memguard.engine import readers, signals
 from pytest_memguard.engine.board import Board
 from pytest_memguard.engine.members import EVERYTHING
+from pytest_memguard.outputs.kept import folder
 
 from . import lifting
 from .declared import SOCKET
@@ -26,6 +27,13 @@ if TYPE_CHECKING:
     from .options import Plan
 
 COOKIE = "MEMGUARD_RUN"
+
+
+def _directory() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # it is gone
+        return ""
 
 
 class Tie:
@@ -182,6 +190,8 @@ class Tie:
             "folder": folder_of(name),
             "pid": os.getpid(),
             "command": sys.argv,
+            "directory": _directory(),
+            "kept": folder(os.environ, sys.platform),
             "plan": self.plan.as_facts(),
         }
 
@@ -198,6 +208,9 @@ class Tie:
             "source": plan.source,
             "warn": int(plan.limit * plan.warn_share) if plan.limit != EVERYTHING else EVERYTHING,
             "log": plan.log,
+            "directory": shared["directory"],
+            "kept": shared["kept"],
+            "keep": plan.keep if is_same_host else 0,  # a folder that this host need not have
             "interval": plan.interval,
             "grace": plan.grace,
             "reader": readers.choose(os.environ),

@@ -46,6 +46,8 @@ def _written(name: str, value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, int) and name in ("limit", "warn"):
         return format_size(value)
+    if name == "keep":
+        return str(value)
     if isinstance(value, (int, float)):
         return f"{value:.10g} s"
     return str(value)

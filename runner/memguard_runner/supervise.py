@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import select
+import sys
 import time
 
 from pytest_memguard import events
@@ -159,6 +160,7 @@ def supervise(setup: Setup, pid: int, started: float, kernel: KernelKills) -> in
         log=settings.log,
         reader=reader.name,
         started=time.time() - (time.monotonic() - started),
+        directory=_directory(),
     )
     sinks = _open_sinks(settings, console)
     guard = Guard(
@@ -247,6 +249,10 @@ def _open_sinks(settings: Settings, console: Console) -> Sinks:
         from pytest_memguard.outputs.log import Log
 
         sinks.add(Log(settings.log, console), "log")
+    if settings.keep:
+        from pytest_memguard.outputs.kept import Kept, folder
+
+        sinks.add(Kept(folder(os.environ, sys.platform), settings.keep), "kept log", quiet=True)
     if settings.verbose:
         from pytest_memguard.outputs.status import StatusLine
 
@@ -287,6 +293,14 @@ def _warn_about_limit(settings: Settings, console: Console) -> None:
             f"warning: the limit {format_size(settings.limit)} ({settings.source('limit')}) is above {source}, "
             f"{format_size(usable)}: the system runs short before memguard acts; choose a lower limit"
         )
+
+
+def _directory() -> str:
+    """Return where the command was started, "" when that is gone."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
 
 
 def _group(pid: int) -> int:

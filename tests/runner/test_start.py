@@ -103,6 +103,10 @@ class Trace:
         mine = [event for event in self.events[fork:] if event[0] == guard]
         return set(self._imported([*self.events[:fork], *mine]))
 
+    def in_order(self) -> list[str]:
+        """Return all modules in the order in which they were imported."""
+        return list(dict.fromkeys(self._imported(self.events)))
+
     def forks_before_the_command(self) -> int:
         return sum(event == "os.fork" for _, event, _ in self.events[: self._first_exec()])
 
@@ -168,10 +172,19 @@ def test_a_quiet_guard_never_loads_what_costs_megabytes(memguard: Memguard) -> N
 
 @linux
 def test_a_quiet_guard_does_not_load_what_only_a_kill_needs(memguard: Memguard) -> None:
+    (memguard.folder / "pyproject.toml").write_text("[tool.memguard]\nkeep = 0\n")
     loaded = record(memguard, "/bin/true").in_the_guard()
-    for late in ("postmortem", "notification", "log", "status"):
+    for late in ("postmortem", "notification", "log", "runfolder", "kept", "status"):
         assert f"pytest_memguard.outputs.{late}" not in loaded
     assert not any(name.startswith("watchfiles") for name in loaded)
+
+
+@linux
+def test_what_keeps_a_log_is_loaded_when_all_is_over(memguard: Memguard) -> None:
+    loaded = record(memguard, "/bin/true").in_order()
+    ours = [name for name in loaded if name.startswith("pytest_memguard")]
+    late = {"pytest_memguard.outputs.log", "pytest_memguard.outputs.runfolder", "pytest_memguard.jsonline"}
+    assert set(ours[-3:]) == late
 
 
 @linux

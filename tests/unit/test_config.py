@@ -142,12 +142,12 @@ def test_every_setting_can_be_given_in_the_file(load, tmp_path):
 
 def test_every_setting_can_be_given_in_a_variable(load, tmp_path):
     values = {"LIMIT": "1G", "WARN": "50%", "INTERVAL": "2", "LOG": "m.log", "VERBOSE": "yes", "NOTIFY": "off"}
-    values |= {"GRACE": "0", "LEAVE_RUNNING": "TRUE"}
+    values |= {"KEEP": "7", "GRACE": "0", "LEAVE_RUNNING": "TRUE"}
     values |= {"ENABLED": "1", "TEST_LIMIT": "25%", "ACTION": "warn", "LEFTOVERS": "kill", "REPORT": "7"}
     chosen = load(environ={f"MEMGUARD_{name}": value for name, value in values.items()})
     assert (chosen.limit, chosen.warn, chosen.interval, chosen.grace) == (1024 * MB, 512 * MB, 2.0, 0.0)
     assert (chosen.verbose, chosen.notify, chosen.leave_running) == (True, False, True)
-    assert chosen.log == str(tmp_path / "m.log")
+    assert (chosen.log, chosen.keep) == (str(tmp_path / "m.log"), 7)
     assert (chosen.enabled, chosen.test_limit, chosen.report) == (True, 256 * MB, 7)
     assert (chosen.action, chosen.leftovers) == ("warn", "kill")
     assert {chosen.source(setting.name) for setting in SETTINGS} == {setting.variable for setting in SETTINGS}
@@ -304,13 +304,16 @@ WRONG_FILES = {
     "a key with an underscore": ("[tool.memguard]\nleave_running = true", "(did you mean leave-running?)"),
     "a key like nothing known": (
         "[tool.memguard]\nxyzzy = 800",
-        "(known are limit, warn, interval, log, verbose, notify, grace, leave-running, profiles, commands, pytest)",
+        (
+            "(known are limit, warn, interval, log, keep, verbose, notify, grace, leave-running, "
+            "profiles, commands, pytest)"
+        ),
     ),
     "a table nobody knows": ("[tool.memguard.xyzzy]\nx = 1", "[tool.memguard] xyzzy: unknown table (known are"),
     "pytest that is no table": ("[tool.memguard]\npytest = 3", "[tool.memguard] pytest: expected a table, got 3"),
     "a key like nothing known to pytest": (
         "[tool.memguard.pytest]\nxyzzy = 1",
-        "(known are limit, warn, interval, log, grace, enabled, test-limit, action, leftovers, report)",
+        "(known are limit, warn, interval, log, keep, grace, enabled, test-limit, action, leftovers, report)",
     ),
     "a key of pytest with an underscore": (
         "[tool.memguard.pytest]\ntest_limit = 1",

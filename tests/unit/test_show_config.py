@@ -27,6 +27,7 @@ def test_the_defaults_are_shown_one_line_each(tmp_path):
         "warn": ("720 MB", "default (90% of the limit)"),
         "interval": ("3 s", "default"),
         "log": ("none", "default"),
+        "keep": ("100", "default"),
         "verbose": ("false", "default"),
         "notify": ("true", "default"),
         "grace": ("5 s", "default"),
