@@ -67,6 +67,11 @@ class KernelKills:
                 return f"oom_kill in {source} rose by {risen} while the command ran"
         return None
 
+    def counts(self) -> dict[str, int]:
+        """Return the victims each counter has had so far; {} when there is none to ask."""
+        counting = [source for source in self._sources if "oom_kill " in _read(self._root + source)]
+        return {source: self._count(source) for source in counting}
+
     def _count(self, source: str) -> int:
         for line in _read(self._root + source).splitlines():
             key, _, value = line.partition(" ")

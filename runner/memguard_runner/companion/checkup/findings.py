@@ -1,0 +1,59 @@
+"""What a check says: one line with a level, a name, what was found, and the cure."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+OK = "ok"
+NOTE = "note"  # something that nobody has to mend: memguard does without, and the line says what that means
+PROBLEM = "problem"  # something that was asked for, or that guarding needs, does not work
+LEVELS = (OK, NOTE, PROBLEM)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the doctor's."""
+
+    level: str
+    name: str
+    text: str
+    cure: str = ""
+
+    def as_dict(self) -> dict[str, str]:
+        """Return it as JSON has it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """Where the checks look: the environment and the working directory ("" when it was deleted)."""
+
+    environ: Mapping[str, str]
+    directory: str
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A check: `examine` may take some seconds, raise and even crash, that costs its line only."""
+
+    name: str
+    examine: Callable[[Situation], list[Finding]]
+
+
+def ok(name: str, text: str) -> Finding:
+    """Return the line for something that works."""
+    return Finding(OK, name, text)
+
+
+def note(name: str, text: str, cure: str = "") -> Finding:
+    """Return the line for something worth knowing."""
+    return Finding(NOTE, name, text, cure)
+
+
+def problem(name: str, text: str, cure: str) -> Finding:
+    """Return the line for something that has to be mended."""
+    return Finding(PROBLEM, name, text, cure)

@@ -1,0 +1,152 @@
+"""The machine's memory: what may be used, what is left, swap, pressure, and who would know of a kernel kill."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from pytest_memguard.engine import machine
+from pytest_memguard.engine.oom import KernelKills
+from pytest_memguard.errors import MemguardError, printable
+from pytest_memguard.units import format_size
+
+from . import effective
+from .findings import Check, Finding, Situation, note, ok, problem
+
+LINUX = sys.platform == "linux"
+STRICT = "2"  # of /proc/sys/vm/overcommit_memory, see the kernel's Documentation/mm/overcommit-accounting.rst
+PART_TO_USE = 0.8  # of what is available: a limit proposed leaves a fifth for everything else
+
+
+def _available(situation: Situation) -> list[Finding]:
+    """Compare the limit with what may be used and with what is available now."""
+    usable, source = machine.usable_memory(), machine.usable_memory_source()
+    available = machine.available_memory()
+    text = f"{format_size(available)} available of {format_size(usable)} ({source})"
+    try:
+        settings = effective.settings(situation)
+    except MemguardError:  # the configuration has a line of its own
+        return [ok("memory", text)]
+    limit = f"the limit is {format_size(settings.limit)} ({settings.source('limit')})"
+    if settings.limit > usable:
+        cure = "choose a lower limit: `-t 80%` is of what may be used"
+        return [problem("memory", f"{text}; {limit}: the system runs short before memguard acts", cure)]
+    if available and settings.limit > available:
+        cure = f"close what you do not need, or choose a lower limit (-t {int(available * PART_TO_USE) >> 20})"
+        return [note("memory", f"{text}; {limit}: the machine can run short before memguard acts", cure)]
+    return [ok("memory", f"{text}; {limit}")]
+
+
+def _control_group(_situation: Situation) -> list[Finding]:
+    """Tell which control group we are in, its limit, and what it uses."""
+    if not LINUX:
+        return [ok("control group", "macOS has none")]
+    group = _own_group()
+    if group is None:
+        return [ok("control group", "none: the machine's memory is the only bound")]
+    version, folder = group
+    used_file = "memory.current" if version == 2 else "memory.usage_in_bytes"
+    used = _number(f"{folder}/{used_file}")
+    parts = [f"version {version}, {printable(folder)}"]
+    if machine.usable_memory_source() != "physical memory":
+        parts.append(f"limit {format_size(machine.usable_memory())}")
+    else:
+        parts.append("no limit")
+    if used is not None:
+        parts.append(f"{format_size(used)} used, files in the cache included")
+    return [ok("control group", "; ".join(parts))]
+
+
+def _own_group() -> tuple[int, str] | None:
+    """Return version and folder of the control group that counts our memory (cgroups(7)), None when there is none."""
+    for line in _read("/proc/self/cgroup").splitlines():
+        number, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if "memory" in controllers.split(","):
+            return 1, _existing("/sys/fs/cgroup/memory", path)
+        if number == "0" and not controllers:
+            for mount in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified"):
+                if os.path.exists(f"{mount}/cgroup.controllers"):
+                    folder = _existing(mount, path)
+                    if os.path.exists(f"{folder}/memory.current"):
+                        return 2, folder
+    return None
+
+
+def _existing(mount: str, path: str) -> str:
+    """Return the group's folder; a container may see the host's path while its own top is mounted."""
+    folder = f"{mount}{path}".rstrip("/")
+    return folder if os.path.isdir(folder) else mount
+
+
+def _swap(_situation: Situation) -> list[Finding]:
+    """Tell how much swap there is, and how strictly memory is promised."""
+    total, used = _swap_sizes()
+    if total:
+        text = f"{format_size(used)} of {format_size(total)} used; memguard counts what was swapped out"
+    else:
+        text = "none" if LINUX else "none yet"
+    found = [ok("swap", text)]
+    if LINUX and _read("/proc/sys/vm/overcommit_memory").strip() == STRICT:
+        text = "strict (vm.overcommit_memory = 2): allocations may fail before the limit is reached"
+        found.append(note("overcommit", text, "a MemoryError then is the kernel's; see CommitLimit in /proc/meminfo"))
+    return found
+
+
+def _swap_sizes() -> tuple[int, int]:
+    """Return how much swap there is and how much of it is used; Linux does not need psutil for it."""
+    if LINUX:
+        words = [line.split() for line in _read("/proc/meminfo").splitlines()]
+        sizes = {fields[0]: int(fields[1]) << 10 for fields in words if len(fields) == 3 and fields[1].isdigit()}
+        total = sizes.get("SwapTotal:", 0)
+        return total, total - sizes.get("SwapFree:", total)
+    import psutil
+
+    swap = psutil.swap_memory()
+    return swap.total, swap.used
+
+
+def _pressure(_situation: Situation) -> list[Finding]:
+    """Tell how much time was lost waiting for memory."""
+    if not LINUX:
+        return []
+    for line in _read("/proc/pressure/memory").splitlines():
+        if line.startswith("some"):
+            share = next((word[6:] for word in line.split() if word.startswith("avg10=")), "?")
+            return [ok("pressure", f"{share} % of the last 10 s were lost waiting for memory")]
+    cure = "harmless: only `memguard status` shows it; boot with psi=1 if you want it there"
+    return [note("pressure", "this kernel does not tell it (/proc/pressure/memory)", cure)]
+
+
+def _kernel_kills(_situation: Situation) -> list[Finding]:
+    """Tell which counters would prove a kill by the kernel's OOM killer."""
+    if not LINUX:
+        return [ok("kernel kills", "macOS counts none: such a death is reported as `signal`")]
+    counts = KernelKills().counts()
+    told = [f"{source} ({count})" for source, count in counts.items()]
+    if not told:
+        text = "no counter tells of a kill by the kernel's OOM killer: it is reported as `signal`"
+        return [note("kernel kills", text, "the counters need Linux 4.13, and a /proc that shows them")]
+    return [ok("kernel kills", f"told by {printable(', '.join(told))}")]
+
+
+def _number(path: str) -> int | None:
+    text = _read(path).strip()
+    return int(text) if text.isdigit() else None
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(65536)
+    except OSError:
+        return ""
+
+
+CHECKS = (
+    Check("memory", _available),
+    Check("control group", _control_group),
+    Check("swap", _swap),
+    Check("pressure", _pressure),
+    Check("kernel kills", _kernel_kills),
+)

@@ -1,0 +1,98 @@
+"""The tree that the self-test guards: a root, a child, and a daemon that takes memory until it is stopped.
+
+Run by its path as `python -I -S selftest_tree.py ROLE FOLDER SECONDS_TO_BE_SEEN`, so it imports nothing of memguard's.
+Every process limits its own time and memory. In FOLDER each writes its pid to the file `members`; when there is a file
+`go`, the daemon grows, and notes in the file `steps` how far it got, and when.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import resource
+import signal
+import struct
+import sys
+import time
+
+MB = 1 << 20
+LIFE = 30  # seconds after which every process ends by itself (SIGALRM), whoever guards it
+MOST = 160  # MB that the daemon takes when nobody stops it
+SPACE = 512 * MB  # of address space beside it: what Python itself maps
+PACE = 0.002  # seconds for each MB: half a GB a second, as a fast leak
+STEP = struct.Struct("=qd")  # MB taken so far, and time.monotonic() then: one clock for all processes
+
+
+def main() -> None:
+    """Be one of the three."""
+    role, folder, to_be_seen = sys.argv[1], sys.argv[2], float(sys.argv[3])
+    signal.alarm(LIFE)
+    try:
+        resource.setrlimit(resource.RLIMIT_AS, (SPACE + MOST * MB, SPACE + MOST * MB))
+    except (OSError, ValueError):  # macOS: the count of MB must do
+        pass
+    if role == "root":
+        start(role="child")
+        detach(to_be_seen)
+    note_member(folder, role)
+    if role == "daemon":
+        grow(folder)
+    while True:
+        signal.pause()
+
+
+def start(role: str) -> None:
+    """Start another of the tree."""
+    if os.fork() == 0:
+        execute(role, dict(os.environ))
+
+
+def execute(role: str, environ: dict[str, str]) -> None:
+    """Become it."""
+    words = [sys.executable, "-I", "-S", os.path.abspath(__file__), role, *sys.argv[2:]]
+    os.execve(sys.executable, words, environ)
+
+
+def detach(to_be_seen: float) -> None:
+    """Start the daemon: double fork, own session, no descriptors, no environment."""
+    middle = os.fork()
+    if middle:
+        os.waitpid(middle, 0)
+        return
+    os.setsid()
+    if os.fork():
+        time.sleep(to_be_seen)
+        os._exit(0)
+    os.chdir("/")
+    os.closerange(0, 256)
+    for _ in range(3):
+        os.open(os.devnull, os.O_RDWR)
+    execute("daemon", {})
+
+
+def note_member(folder: str, role: str) -> None:
+    """Say who we are: one write, so lines never mix."""
+    handle = os.open(f"{folder}/members", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.write(handle, f"{role} {os.getpid()}\n".encode())
+    os.close(handle)
+
+
+def grow(folder: str) -> None:
+    """Wait for `go`, then take memory MB by MB."""
+    while not os.path.exists(f"{folder}/go"):
+        time.sleep(0.002)
+    with open(f"{folder}/steps", "w+b") as file:
+        file.write(bytes(STEP.size))
+        file.flush()
+        steps = mmap.mmap(file.fileno(), STEP.size)
+    blocks = []
+    for count in range(1, MOST + 1):
+        block = mmap.mmap(-1, MB, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        block[:] = b"m" * MB
+        blocks.append(block)
+        STEP.pack_into(steps, 0, count, time.monotonic())
+        time.sleep(PACE)
+
+
+if __name__ == "__main__":
+    main()
