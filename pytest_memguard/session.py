@@ -58,7 +58,7 @@ class Session(Tie):
         self._clock = time.clock_gettime_ns
         self._children_peak = 0
         self._phase, self._limit, self._base, self._started = boards.IDLE, 0, 0, 0  # of what is shown
-        self._name = b""
+        self._name, self._line = b"", 0
         self._look_after_guard_at = 0
         self._outer: list[tuple[int, bytes]] = []
         self._told_before = 0  # breaches that were told when the test that runs began
@@ -77,6 +77,11 @@ class Session(Tie):
     def is_watched_only(self) -> bool:
         """Whether limits only warn: --mem-action=warn, or a debugger is attached."""
         return bool(self._flags & (boards.WATCH_ONLY | boards.DEBUGGING))
+
+    @property
+    def test_line(self) -> int:
+        """Where it stands in its file, counted from 1; 0 where that is not known."""
+        return self._line
 
     @property
     def test_name(self) -> str:
@@ -101,7 +106,7 @@ class Session(Tie):
         limit = self.plan.test_limit if MARKER not in item.keywords else self._marked(item)
         now = self._clock(time.CLOCK_MONOTONIC)
         # What is held was read when the test before this was over: what pytest itself did since is little.
-        self._show(item.nodeid, limit, boards.SETUP, self.memory.held, now)
+        self._show(item.nodeid, limit, boards.SETUP, self.memory.held, now, line_of(item))
         if self.lifting is not None and self.lifting.lifted:
             self.lifting.set_again()
         if now > self._look_after_guard_at:
@@ -254,17 +259,17 @@ class Session(Tie):
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
-    def _show(self, nodeid: str, limit: int, phase: int, base: int, now: int) -> None:
+    def _show(self, nodeid: str, limit: int, phase: int, base: int, now: int, line: int = 0) -> None:
         self.number += 1
         self._name = name = nodeid.encode("utf-8", "backslashreplace")
         self._phase, self._limit, self._base = phase, limit, base
-        self._started = now
-        self.board.show(self.number, phase, self._flags | self._debugger(), now, base, limit, name)
+        self._started, self._line = now, line
+        self.board.show(self.number, phase, self._flags | self._debugger(), now, base, limit, name, line)
 
     def show_again(self) -> None:
         """Show the same on another board."""
-        name = self._name
-        self.board.show(self.number, self._phase, self._flags, self._started, self._base, self._limit, name)
+        name, line = self._name, self._line
+        self.board.show(self.number, self._phase, self._flags, self._started, self._base, self._limit, name, line)
 
     def _marked(self, item: pytest.Item) -> int:
         """Return the limit of a test that has the marker; a wrong one, added after collection, fails its setup."""
@@ -381,3 +386,15 @@ class Session(Tie):
         if self._is_interrupted:
             self._is_interrupted = False
             raise pytest.fail.Exception("interrupted by memguard: a memory limit was passed")
+
+
+def line_of(item: pytest.Item) -> int:
+    """Return where a test stands in the file that its nodeid begins with, counted from 1.
+
+    0 where that is not known, or in another file, as for a test inherited from a base class elsewhere.
+    """
+    try:
+        file, line, _ = item.location
+    except Exception:  # a plugin's own items may fail to tell; pytest itself asks next, and reports it
+        return 0
+    return line + 1 if line is not None and item.nodeid.startswith(file) else 0

@@ -25,10 +25,11 @@ PHASES = ("between tests", "collection", "setup", "call", "teardown")
 DEBUGGING = 1  # a debugger holds it: report, do not act
 WATCH_ONLY = 2  # --mem-action=warn
 
-_TEST = Struct("<QQQQQQQQ")  # sequence, number, phase, flags, started (monotonic ns), base, limit, length of name
+# sequence, number, phase, flags, started (monotonic ns), base, limit, length of name, line of the test in its file
+_TEST = Struct("<QQQQQQQQQ")
 _PHASE_AT = 16
 _FLAGS_AT = 24
-_LIFTED_AT = 64
+_LIFTED_AT = 72
 _NAME_AT = 128
 _GUARD = Struct("<QQQQQQQ")  # number of breaches, raise for, total, others, headroom, snapshots, looks
 _GUARD_AT = 4096
@@ -40,10 +41,10 @@ class Activity:
     """What a pytest process is doing: amounts in bytes, `started` in monotonic nanoseconds.
 
     `number` counts its tests from 1; `base` is what the process itself held when the test began, `limit` what the test
-    may add (0: no limit of its own).
+    may add (0: no limit of its own), `line` where it stands in the file that its name begins with (0: not known).
     """
 
-    __slots__ = ("base", "flags", "limit", "name", "number", "phase", "started")
+    __slots__ = ("base", "flags", "limit", "line", "name", "number", "phase", "started")
 
     def __init__(
         self, number: int = 0, phase: int = IDLE, flags: int = 0, started: int = 0, base: int = 0, limit: int = 0
@@ -54,6 +55,7 @@ class Activity:
         self.started = started
         self.base = base
         self.limit = limit
+        self.line = 0
         self.name = ""
 
 
@@ -99,13 +101,15 @@ class Board:
 
     # -- the test's half --------------------------------------------------------------------------------------------
 
-    def show(self, number: int, phase: int, flags: int, started: int, base: int, limit: int, name: bytes) -> None:
+    def show(
+        self, number: int, phase: int, flags: int, started: int, base: int, limit: int, name: bytes, line: int = 0
+    ) -> None:
         """Show a new test; see `Activity`."""
         name = name[:NAME_ROOM]
         page, sequence = self._page, self._sequence + 1
         self._pack_word(page, 0, sequence)
         page[_NAME_AT : _NAME_AT + len(name)] = name
-        self._pack_test(page, 0, sequence, number, phase, flags, started, base, limit, len(name))
+        self._pack_test(page, 0, sequence, number, phase, flags, started, base, limit, len(name), line)
         self._sequence = sequence + 1
         self._pack_word(page, 0, sequence + 1)
 
@@ -142,12 +146,12 @@ class Board:
         (sequence,) = self._unpack_word(self._page, 0)
         seen = self._seen
         if sequence != self._sequence and sequence % 2 == 0:
-            _, number, phase, flags, started, base, limit, length = _TEST.unpack_from(self._page, 0)
+            _, number, phase, flags, started, base, limit, length, line = _TEST.unpack_from(self._page, 0)
             name = bytes(self._page[_NAME_AT : _NAME_AT + min(length, NAME_ROOM)])
             if self._unpack_word(self._page, 0)[0] == sequence:
                 self._sequence = sequence
                 self._seen = seen = Activity(number, phase, flags, started, base, limit)
-                seen.name = name.decode("utf-8", "replace")
+                seen.name, seen.line = name.decode("utf-8", "replace"), line
         if sequence == self._sequence:
             seen.phase = min(self._unpack_word(self._page, _PHASE_AT)[0], TEARDOWN)
             (seen.flags,) = self._unpack_word(self._page, _FLAGS_AT)

@@ -312,6 +312,7 @@ class Desk:
         """Return how a pytest process ended, from evidence only."""
         facts: dict[str, object] = {
             "test": process.activity.name,
+            "line": process.activity.line,
             "phase": process.phase,
             "held": process.last_held,
             "peak": max(process.account.peak_total, process.last_held),
@@ -356,14 +357,22 @@ class Desk:
                 self._tell_kills(session)
             if session.has_died():
                 session.is_settled = True
-                from pytest_memguard.outputs.aftermath import tell
+                from pytest_memguard.outputs.aftermath import tell, tell_ci
 
                 for process in self._of(session):
                     process.look_at_board()  # what was shown last, maybe since the last look
                 deaths = [self.death_of(process) for process in self._of(session) if process.activity.phase]
+                earlier = [
+                    record
+                    for process in self._of(session)
+                    for record in process.breaches
+                    if record["action"] != "none" and not _is_of_death(record, process)
+                ]
                 assert session.root is not None
+                death = self.death_of(session.root)
                 killed = self.end_session(session)
-                tell(self._console, session.facts, self.death_of(session.root), deaths, killed)
+                tell(self._console, session.facts, death, deaths, killed)
+                tell_ci(self._console, session.facts, death, deaths, earlier, self._relief.run(), self._relief.points())
 
     def _tell_kills(self, session: Session) -> None:
         """Say which workers were killed, where the session's first process is on another host and cannot ask."""
@@ -455,6 +464,11 @@ def _is_same_user(link: socket.socket) -> bool:
         return True  # macOS: the folder is ours alone
     uid = _CREDENTIALS.unpack(link.getsockopt(socket.SOL_SOCKET, option, _CREDENTIALS.size))[1]
     return uid in (0, os.getuid())
+
+
+def _is_of_death(record: dict[str, Any], process: TestProcess) -> bool:
+    """Return whether a breach is that of the test in which its process was killed."""
+    return process.killed_for is not None and record["number"] == process.killed_for["number"]
 
 
 def _estimate(member: Member) -> int:

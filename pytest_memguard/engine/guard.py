@@ -200,6 +200,15 @@ class Guard:
         # Above half the limit a measurement may show that much is shared, and looks can be further apart.
         return HALF_FULL_GAP if last.high * 2 > self._budget.limit else float("inf")
 
+    @property
+    def facts(self) -> events.Run:
+        """What is known of the run since its start."""
+        return self._run
+
+    def points(self) -> list[tuple[float, int]]:
+        """Return what was held in the last seconds: (seconds since the command was started, bytes)."""
+        return self.history.points(self._started)
+
     def elapsed(self) -> float:
         """Return seconds since the command was started."""
         return time.monotonic() - self._started

@@ -169,7 +169,14 @@ def guard_session(facts: dict[str, Any]) -> None:
     )
     relief = Relief(guard, reader, tree, meter, limit=limit, source=source, grace=float(facts["grace"]))
     listening = socket.socket(fileno=LISTENING)
-    told = {"limit": limit, "source": source, "reader": reader.name, "joined": False}
+    told = {
+        "limit": limit,
+        "source": source,
+        "reader": reader.name,
+        "joined": False,
+        "run": run.identifier,
+        "log": run.log or "",
+    }
     desk = desks.Desk(
         listening, host.poll, relief=relief, tree=tree, reader=reader, kernel=kernel, console=console, facts=told
     )

@@ -49,6 +49,10 @@ class History:
         if len(self._points) > MOST_POINTS:
             del self._points[0]
 
+    def points(self, since: float = 0.0) -> list[tuple[float, int]]:
+        """Return the points, with their times counted from `since`."""
+        return [(time - since, total) for time, total in self._points]
+
     def growth(self) -> Growth:
         """Return the growth since the lowest point of the window."""
         if not self._points:

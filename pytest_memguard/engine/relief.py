@@ -393,6 +393,14 @@ class Relief:
         """Return seconds since the guarding began."""
         return self._guard.elapsed()
 
+    def run(self) -> events.Run:
+        """Return what is known of the guarded run."""
+        return self._guard.facts
+
+    def points(self) -> list[tuple[float, int]]:
+        """Return what the tree held in the last seconds: (seconds since the guarding began, bytes)."""
+        return self._guard.points()
+
     def forget_told(self, process: TestProcess) -> None:
         """Take note that a block begins: its breach will be a new one."""
         self._told_limits.discard((process.member.pid, process.account.number, BLOCK))
@@ -405,6 +413,7 @@ class Relief:
         return {
             "kind": kind,
             "test": process.activity.name,
+            "line": process.activity.line,
             "number": process.activity.number,
             "phase": process.phase,
             "worker": process.name,

@@ -19,6 +19,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pytest_memguard.events import Run
+
     from .console import Console
 
 RECORD = "last-death.json"
@@ -28,8 +30,9 @@ def tell(
     console: Console, facts: dict[str, Any], death: dict[str, Any], running: list[dict[str, Any]], killed: int
 ) -> None:
     """Print and write how a session died. `facts` are those of its hello, `running` the workers that had a test."""
-    for line in lines(death, running, killed):
-        console.line(line)
+    from .ci import print_lines
+
+    print_lines(console, lines(death, running, killed), f"pytest_{death['pid']}")
     tests = [other["test"] for other in running if other["test"]]
     text = [summary(death), *(describe(death["record"]) if "record" in death else [])]
     path = _write_record(facts, {**death, "running": tests, "time": time.time()})
@@ -46,6 +49,27 @@ def tell(
             finished, missing = counts
             os.unlink(facts["spool"])
             console.line(f"JUnit: {printable(facts['junit'])}: {finished} tests finished, {missing} not run")
+
+
+def tell_ci(
+    console: Console,
+    facts: dict[str, Any],
+    death: dict[str, Any],
+    running: list[dict[str, Any]],
+    earlier: list[dict[str, Any]],
+    run: Run,
+    points: list[tuple[float, int]],
+) -> None:
+    """Tell a CI of the death, and of the limits that were passed before it: pytest itself cannot do so any more."""
+    from . import ci, trail
+
+    if ci.which(os.environ) != ci.GITHUB:
+        return
+    from .incident import ERROR, of_breach, of_death
+
+    incidents = [of_death(death, running), *(of_breach(record, ERROR) for record in earlier)]
+    points = trail.read(run.log, run.identifier, points)
+    ci.tell_session(console, incidents, root=str(facts.get("root", "")), limit=run.limit, points=points)
 
 
 def summary(death: dict[str, Any]) -> str:

@@ -50,7 +50,7 @@ def describe(record: dict[str, Any]) -> list[str]:
         )
     if record["elsewhere"] > (1 << 20):
         lines.append(f"{format_size(record['elsewhere']):>10}  {'':>7}  {'':>9}  in other processes of the session")
-    lines += [f"done: {line}" for line in _done(record)]
+    lines += [f"done: {line}" for line in done(record)]
     lines += [
         f"left behind by {test} when it failed: {format_size(size)}"
         for test, size in record["leftBehind"].items()
@@ -67,7 +67,8 @@ def row(process: dict[str, Any]) -> str:
     return f"{format_size(process['size']):>10}  {process['pid']:>7}  {age:>9}  {command}"
 
 
-def _done(record: dict[str, Any]) -> list[str]:
+def done(record: dict[str, Any]) -> list[str]:
+    """Return what memguard did about a breach."""
     action = record["action"]
     if action == "killed":
         killed = record["killed"]

@@ -85,6 +85,12 @@ def guard(config: pytest.Config, plan: Plan, shared: dict[str, Any] | None, name
     if plan.report or spool is not None:
         config.pluginmanager.register(Finished(summary), name + "-finished")
     config.add_cleanup(summary.close)
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        from .incidents import Incidents
+
+        incidents = Incidents(config, session)
+        config.pluginmanager.register(incidents, name + "-incidents")
+        config.add_cleanup(incidents.close)  # cleanups run in reverse: before the guard is told goodbye
 
 
 def _distributes(config: pytest.Config) -> bool:
@@ -94,7 +100,7 @@ def _distributes(config: pytest.Config) -> bool:
 
 def _prepare_for_the_worst(config: pytest.Config, session: Session) -> Spool | None:
     """Tell the guard where the facts go if pytest dies; note finished tests if there is to be a JUnit file."""
-    facts: dict[str, Any] = {"cache": "", "junit": "", "spool": ""}
+    facts: dict[str, Any] = {"root": str(config.rootpath), "cache": "", "junit": "", "spool": ""}
     cache = getattr(config, "cache", None)
     spool = None
     try:

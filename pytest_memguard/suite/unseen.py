@@ -45,6 +45,7 @@ def _record(usage: dict[str, Any], session: Session, when: str) -> dict[str, Any
     return {
         "kind": "",
         "test": session.test_name,
+        "line": session.test_line,
         "number": session.number,
         "phase": when,
         "worker": session.worker,

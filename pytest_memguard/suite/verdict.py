@@ -12,6 +12,8 @@ from pytest_memguard.outputs import breach as texts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from pytest_memguard.session import Session
 
     from .breaches import Breach
@@ -59,6 +61,7 @@ def apply(finding: Finding, item: pytest.Item, call: pytest.CallInfo[None], repo
 
     A failure of the test's own stays what it is, and is explained. A breach fails a test that is expected to fail, too.
     """
+    note(report, finding.breach.record)
     if finding.action == WARN:
         if report.failed:
             explain(report, finding.breach)
@@ -83,11 +86,17 @@ def apply_to_collection(
         if session.plan.action == WARN or breach.action == "none":
             session.warnings.append(f"{collector.nodeid}: {breach.headline()}")
             continue
+        note(report, breach.record)
         if report.passed:
             report.outcome, report.longrepr, report.result = "failed", breach.headline(), []
         explain(report, breach)
         call = getattr(report, "call", None)
         let_go_of(call.excinfo if call is not None else None)
+
+
+def note(report: pytest.TestReport | pytest.CollectReport, record: dict[str, Any]) -> None:
+    """Put a breach on a report as data: JSON, so a worker's report carries it to the controller."""
+    report.memguard = record  # type: ignore[union-attr]
 
 
 def explain(report: pytest.TestReport | pytest.CollectReport, breach: Breach) -> None:

@@ -107,8 +107,10 @@ class Controller:
         report.user_properties += [(PEAK, round(held / MB, 1))]
         if death["by"] == "memguard":
             from .breaches import Breach
+            from .verdict import note
 
             breach = Breach.of(death["record"])
+            note(report, death["record"])
             report.user_properties += [(ADDED, round(breach.added / MB, 1))]
             report.longrepr = f"worker {self._last_dead} was killed by memguard: {breach}"
         elif death["by"] == "kernel-oom":
@@ -116,6 +118,7 @@ class Controller:
                 f"worker {self._last_dead} died while running {crashitem}, and the kernel's OOM killer was at work, "
                 f"not memguard; evidence: {death['evidence']}; peak seen {format_size(held)}"
             )
+            report.memguard_kernel = report.longrepr  # type: ignore[attr-defined]  # for `incidents`
         else:
             report.longrepr = (
                 f"{report.longrepr}: not killed by memguard, and nothing tells of the kernel's OOM killer (a crash?); "

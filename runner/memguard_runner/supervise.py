@@ -201,7 +201,7 @@ def supervise(setup: Setup, pid: int, started: float, kernel: KernelKills) -> in
         host.reap_the_last()
     outcome.rss_instead = meter.no_footprint
     sinks.emit(events.FINISHED, snapshot=guard.snapshot(events.FINISHED), outcome=outcome)
-    _report(run, outcome, settings, console)
+    _report(run, outcome, settings, console, guard.points())
     return outcome.status
 
 
@@ -261,8 +261,10 @@ def _open_sinks(settings: Settings, console: Console) -> Sinks:
     return sinks
 
 
-def _report(run: events.Run, outcome: events.Outcome, settings: Settings, console: Console) -> None:
-    """Print what the user has to know: nothing after a quiet, healthy run."""
+def _report(
+    run: events.Run, outcome: events.Outcome, settings: Settings, console: Console, points: list[tuple[float, int]]
+) -> None:
+    """Print what the user has to know, and tell a CI: nothing after a quiet, healthy run."""
     if (
         outcome.verdict in (events.MEMORY, events.KERNEL_OOM)
         or outcome.leftovers
@@ -270,10 +272,11 @@ def _report(run: events.Run, outcome: events.Outcome, settings: Settings, consol
         or settings.verbose
         or outcome.survivors
     ):
+        from pytest_memguard.outputs import ci
         from pytest_memguard.outputs.postmortem import report
 
-        for line in report(run, outcome, verbose=settings.verbose):
-            console.line(line)
+        ci.print_lines(console, report(run, outcome, verbose=settings.verbose), run.identifier)
+        ci.tell_run(console, run, outcome, points)
     if outcome.verdict == events.MEMORY and settings.notify:
         from pytest_memguard.outputs.notification import notify
 

@@ -107,6 +107,12 @@ class Visitors:
             reader=self._reader,
             kernel=self._kernel,
             console=self._console,
-            facts={"limit": limit, "source": source, "reader": self._reader.name},
+            facts={
+                "limit": limit,
+                "source": source,
+                "reader": self._reader.name,
+                "run": self._guard.facts.identifier,
+                "log": self._guard.facts.log or "",
+            },
         )
         self._guard.policy = self._relief = relief

@@ -35,7 +35,18 @@ ROOT = Path(__file__).parents[2]
 OTHER_PLUGINS = ("hypothesispytest", "anyio", "fakefs", "pytest_cov", "randomly", "rerunfailures", "timeout")
 MEMGUARD_TEST = [sys.executable, str(ROOT / "runner" / "memguard-test")]
 PATIENCE = 60.0  # seconds for a state to come: only a broken program needs them
-FOREIGN = ("MEMGUARD_", "BUN_TEST_", "MEMORY_THRESHOLD", "CHECK_INTERVAL", "VERBOSE", "PYTEST_", "COV_", "COVERAGE_")
+FOREIGN = (
+    "MEMGUARD_",
+    "BUN_TEST_",
+    "MEMORY_THRESHOLD",
+    "CHECK_INTERVAL",
+    "VERBOSE",
+    "PYTEST_",
+    "COV_",
+    "COVERAGE_",
+    "GITHUB_",
+    "GITLAB_",
+)
 LINUX = sys.platform == "linux"
 linux = pytest.mark.skipif(not LINUX, reason="what is looked at here is in /proc")
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root")

@@ -36,7 +36,17 @@ PATIENCE = 90.0  # seconds for a run; only a broken program needs them
 LINUX = sys.platform == "linux"
 GUARD = "memguard-guard"
 VARIABLE = "SUITES_COOKIE"
-FOREIGN = ("MEMGUARD_", "MEMORY_THRESHOLD", "CHECK_INTERVAL", "VERBOSE", "PYTEST_", "COV_", "PY_COLORS")
+FOREIGN = (
+    "MEMGUARD_",
+    "MEMORY_THRESHOLD",
+    "CHECK_INTERVAL",
+    "VERBOSE",
+    "PYTEST_",
+    "COV_",
+    "PY_COLORS",
+    "GITHUB_",
+    "GITLAB_",
+)
 
 linux = pytest.mark.skipif(not LINUX, reason="RLIMIT_DATA, VmHWM and subreapers are Linux's")
 

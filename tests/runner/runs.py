@@ -35,7 +35,17 @@ MB = 1024 * 1024
 PATIENCE = 60.0  # seconds for a state to come: only a broken program needs them
 LINUX = sys.platform == "linux"
 READERS = ["linux", "portable"] if LINUX else ["portable"]
-FOREIGN = ("MEMGUARD_", "BUN_TEST_", "MEMORY_THRESHOLD", "CHECK_INTERVAL", "VERBOSE", "PYTEST_", "COV_")
+FOREIGN = (
+    "MEMGUARD_",
+    "BUN_TEST_",
+    "MEMORY_THRESHOLD",
+    "CHECK_INTERVAL",
+    "VERBOSE",
+    "PYTEST_",
+    "COV_",
+    "GITHUB_",
+    "GITLAB_",
+)
 
 RECORDER = """
 import os, signal, sys, time
