@@ -46,6 +46,7 @@ class Context:
         """Find the guards and compile the programs into `scratch`. Raises CannotMeasure."""
         self.scratch = scratch
         self.quick = quick
+        os.environ["XDG_STATE_HOME"] = str(scratch / "state")  # the logs that memguard keeps by default
         self.memguard_path = _find_memguard()
         self.python = _interpreter(self.memguard_path)
         self.memguard = Guard("memguard", (self.memguard_path, "--no-notify", "-t", "LIMIT", "--"))

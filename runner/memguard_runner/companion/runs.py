@@ -1,0 +1,188 @@
+"""`memguard runs`: past runs, the newest first, from the logs that were kept of them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from memguard_runner import statuses
+from pytest_memguard.analysis import kept
+from pytest_memguard.config import load_settings
+from pytest_memguard.engine.commandline import printable, shorten
+from pytest_memguard.engine.members import EVERYTHING
+from pytest_memguard.errors import UsageError
+from pytest_memguard.outputs.console import Console
+from pytest_memguard.outputs.runfolder import trouble
+from pytest_memguard.units import MB, format_seconds, format_size, megabytes
+
+if TYPE_CHECKING:
+    from pytest_memguard.analysis.kept import KeptRun, Survey
+
+SHOWN = 20
+LEAST_ROOM = 20  # columns for a command, in the narrowest terminal
+UNBOUNDED = 10_000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.description = (
+        "Past runs, the newest first. `memguard report 3` takes the numbers. "
+        "A run that was started in another folder than this one names it."
+    )
+    parser.add_argument("-n", type=_count, default=SHOWN, metavar="N", help=f"show the last N runs ({SHOWN})")
+    parser.add_argument("--all", action="store_true", help="show all that are kept")
+    parser.add_argument("--here", action="store_true", help="only runs that were started in this folder or below it")
+    parser.add_argument("--json", action="store_true", help="print one JSON object, with the path of each log")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the table, or JSON."""
+    found = kept.survey()
+    here = _here()
+    chosen = [each for each in found.runs if not options.here or _is_below(each.directory, here)]
+    shown = chosen if options.all else chosen[: options.n]
+    why_none = _why_none(found)
+    if options.json:
+        facts = {
+            "folder": found.folder,
+            "keepsNone": why_none,
+            "unreadable": found.unreadable,
+            "runs": [as_json(each) for each in shown],
+        }
+        print(json.dumps(facts, indent=2))  # noqa: T201 - the answer
+        return statuses.OK
+    for line in [*_table(shown, here, _width()), *_notes(found, len(chosen), len(shown), here if options.here else "")]:
+        sys.stdout.write(line.encode("utf-8", "backslashreplace").decode() + "\n")
+    if why_none:
+        sys.stdout.flush()
+        Console().line(f"runs are not kept here: {why_none}")
+    return statuses.OK
+
+
+def as_json(each: KeptRun) -> dict[str, Any]:
+    """Return a run with the log's names and units."""
+    return {
+        "number": each.number,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(each.started)),
+        "command": each.command,
+        "directory": each.directory,
+        "state": each.state,
+        "verdict": each.verdict,
+        "exitStatus": each.exit_status,
+        "peakMB": megabytes(each.peak),
+        "peakCommand": each.peak_command,
+        "thresholdMB": megabytes(each.limit) if has_limit(each) else None,
+        "limitSource": each.limit_source,
+        "durationSeconds": each.duration,
+        "run": each.identifier,
+        "log": each.path,
+    }
+
+
+def has_limit(each: KeptRun) -> bool:
+    """Return whether the tree as a whole had a limit: a pytest session may have one for each test only."""
+    return each.limit < EVERYTHING - MB
+
+
+def _table(runs: list[KeptRun], here: str, width: int) -> list[str]:
+    if not runs:
+        return []
+    rows = [("#", "STARTED", "VERDICT", "PEAK", "LIMIT", "TOOK")]
+    rows += [
+        (
+            str(each.number),
+            time.strftime("%Y-%m-%d %H:%M", time.localtime(each.started)),
+            _verdict(each),
+            _peak(each),
+            format_size(each.limit) if has_limit(each) else "none",
+            format_seconds(each.duration),
+        )
+        for each in runs
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    heads = ["  ".join(_padded(row, widths)) for row in rows]
+    lines = [heads[0] + "  COMMAND"]
+    for head, each in zip(heads[1:], runs, strict=True):
+        where = "" if each.directory in (here, "") else f"  (in {_from_home(each.directory)})"
+        room = max(LEAST_ROOM, width - len(head) - 2 - len(where))
+        lines.append(f"{head}  {shorten(printable(each.command), room)}{printable(where)}")
+    return lines
+
+
+def _padded(row: tuple[str, ...], widths: list[int]) -> list[str]:
+    """Return the cells in the width of their columns: what starts and how it ended to the left, figures right."""
+    return [cell.ljust(width) if column in (1, 2) else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))]  # fmt: skip
+
+
+def _verdict(each: KeptRun) -> str:
+    if each.state != kept.ENDED:
+        return each.state
+    verdict = printable(each.verdict or "?")
+    return f"{verdict} ({each.exit_status})" if verdict in ("failed", "signal") else verdict
+
+
+def _peak(each: KeptRun) -> str:
+    if not each.peak:  # it was over before the first look, or holds less than half a MB
+        return "-"
+    return format_size(each.peak) if each.state == kept.ENDED else f">= {format_size(each.peak)}"
+
+
+def _notes(found: Survey, chosen: int, shown: int, below: str) -> list[str]:
+    notes = []
+    if not chosen:
+        where = f" of {_from_home(below)}" if below else ""
+        notes.append(f"no runs{where} are kept yet; `memguard-test COMMAND` and guarded pytest sessions leave one each")
+    elif shown < chosen:
+        notes.append(f"{shown} of {chosen} runs; --all shows all")
+    if found.unreadable:
+        count = len(found.unreadable)
+        files = "1 file is" if count == 1 else f"{count} files are"
+        notes.append(f"{files} left out, as no readable log: {printable(found.unreadable[0])}")
+    return notes
+
+
+def _why_none(found: Survey) -> str:
+    """Return why a run in this folder would not be kept, "" when it would."""
+    try:
+        settings = load_settings(["true"], {}, os.environ, os.getcwd())
+    except (UsageError, OSError):  # `memguard doctor` is about these
+        pass
+    else:
+        if not settings.keep:
+            return f"{settings.source('keep')} says so"
+    return trouble(found.folder)
+
+
+def _here() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # it is gone
+        return "(gone)"
+
+
+def _is_below(directory: str, here: str) -> bool:
+    return directory == here or directory.startswith(here.rstrip("/") + "/")
+
+
+def _from_home(directory: str) -> str:
+    home = os.environ.get("HOME", "").rstrip("/")
+    return "~" + directory[len(home) :] if home and _is_below(directory, home) else directory
+
+
+def _width() -> int:
+    """Return the columns there are; without a terminal, and COLUMNS, commands are not cut."""
+    if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit():
+        return shutil.get_terminal_size().columns
+    return UNBOUNDED
+
+
+def _count(text: str) -> int:
+    if text.isascii() and text.isdigit() and len(text) < 7 and int(text) > 0:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"expected how many runs to show, such as 5, got {text!r}")
