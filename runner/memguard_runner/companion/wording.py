@@ -1,0 +1,102 @@
+"""How a report words what is known of a run: one place for the terminal, Markdown and tables."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from memguard_runner import statuses
+from pytest_memguard import events
+from pytest_memguard.analysis.shape import Kind, rate
+from pytest_memguard.engine.signals import name_of
+from pytest_memguard.units import format_seconds, format_size
+
+if TYPE_CHECKING:
+    from pytest_memguard.analysis.facts import RunFacts
+    from pytest_memguard.analysis.shape import Shape
+
+STILL_RUNNING = 60.0  # seconds since its last line: so long a run without an end may be running
+
+
+def verdict(run: RunFacts, now: float | None = None) -> str:
+    """Return how the run ended, in words."""
+    status = f"exit status {run.exit_status}" if run.exit_status is not None else "exit status unknown"
+    if run.verdict is None:
+        since = (time.time() if now is None else now) - run.started - run.duration
+        if run.started and -STILL_RUNNING < since < STILL_RUNNING:
+            return "no end in the log: it seems to be running still"
+        return "no end in the log: the guard was killed, or the machine stopped"
+    words = {
+        events.OK: "ok",
+        events.FAILED: f"failed, {status}",
+        events.MEMORY: f"stopped by memguard at its limit, {status}",
+        events.KERNEL_OOM: f"killed by the kernel's OOM killer, {status}",
+        events.SIGNAL: f"ended by {_signal(run)}, {status}",
+        events.INTERRUPTED: f"interrupted, {status}",
+    }
+    text = words.get(run.verdict, f"{run.verdict}, {status}")
+    return f"{text}; {run.evidence}" if run.evidence else text
+
+
+def verdict_colour(run: RunFacts) -> str:
+    """Return the kind of colour the verdict is shown in."""
+    if run.verdict == events.OK:
+        return "good"
+    return "bad" if run.verdict in (events.MEMORY, events.KERNEL_OOM) else "near"
+
+
+def short_verdict(run: RunFacts) -> str:
+    """Return the verdict in a word."""
+    return run.verdict or "no end"
+
+
+def peak(run: RunFacts) -> str:
+    """Return the peak against the limit, and when."""
+    text = format_size(run.peak)
+    if run.limit:
+        text += f" of {format_size(run.limit)} ({share(run)})"
+    if run.limit_source:
+        text += f", limit from {run.limit_source}"
+    return f"{text}; after {format_seconds(run.peak_at)} of {format_seconds(run.duration)}"
+
+
+def share(run: RunFacts) -> str:
+    """Return the peak in percent of the limit."""
+    return f"{100 * run.peak / run.limit:.0f} %" if run.limit else "-"
+
+
+def growth(shape: Shape) -> str:
+    """Return the growth and the time left at that rate."""
+    if shape.growth is None:
+        return "unknown: too few snapshots"
+    text = rate(shape.growth)
+    if shape.kind is Kind.SHORT:
+        text += " between the first and the last snapshot"
+    else:
+        text += " after the warm-up"
+    if shape.left is not None:
+        text += f"; {format_seconds(shape.left)} until the limit at that rate" if shape.left else "; at the limit now"
+    return text
+
+
+def short_growth(shape: Shape) -> str:
+    """Return the growth for a table."""
+    return rate(shape.growth) if shape.growth is not None else "-"
+
+
+def moment(seconds: float) -> str:
+    """Return a time of the epoch in local time; "-" when it is not known."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds)) if seconds else "-"
+    except (ValueError, OverflowError, OSError):
+        return "-"
+
+
+def snapshots(count: int) -> str:
+    """Return "1 snapshot", "1,260 snapshots"."""
+    return "1 snapshot" if count == 1 else f"{count:,} snapshots"
+
+
+def _signal(run: RunFacts) -> str:
+    number = (run.exit_status or 0) - statuses.OVER_SIGNALS
+    return name_of(number) if 0 < number < 65 else "a signal"
