@@ -86,7 +86,7 @@ def test_the_last_kept_run_is_reported_without_a_word_and_by_its_number(companio
     assert companion("report").out.startswith("make all\n")
     assert companion("report", 2).out.startswith("make check\n")
     assert companion("report", 3).status == 2
-    assert [line.split()[0] for line in companion("report", 1, 2).out.splitlines()] == ["RUN", "2", "1"]
+    assert [line.split()[0] for line in companion("report", 1, 2).out.splitlines()] == ["RUN", "1", "2"]
 
 
 def test_a_file_whose_name_is_a_number_is_a_file(companion):

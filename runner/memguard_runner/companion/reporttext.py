@@ -107,11 +107,8 @@ def _tests(run: RunFacts, screen: Screen) -> list[str]:
     if not any([peak.worker for peak in peaks]):
         heads[2] = Column("", rank=1)
     of_all = f", {MOST_TESTS} of {len(peaks):,}" if len(peaks) > MOST_TESTS else ""
-    return [
-        "",
-        f"Tests by the most they were seen to add{of_all}:",
-        *table([*heads, Column("TEST")], rows, screen.width),
-    ]
+    title = screen.paragraph("", f"Tests by the most they were seen to add{of_all}:", 0)
+    return ["", *title, *table([*heads, Column("TEST")], rows, screen.width)]
 
 
 def _line(row: Sequence[Cell], screen: Screen) -> str:
