@@ -1,0 +1,172 @@
+"""The tables of a run: its facts, who held what, tests, events."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from pytest_memguard.units import format_seconds, format_size
+
+from .markup import amount, number, rows, sentences, text
+from .series import MARKED
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_memguard.analysis.facts import RunFacts, TestPeak
+
+    from .series import Picture
+
+VERDICTS = {
+    "ok": "ended well",
+    "failed": "failed",
+    "memory": "stopped by memguard, because the limit was passed",
+    "kernel-oom": "a process was killed by the kernel's OOM killer",
+    "signal": "ended by a signal",
+    "interrupted": "interrupted",
+    None: "not known: the log has no last line of this run (it still runs, or its guard was killed)",
+}
+BRIEFLY = {
+    "memory": "stopped by memguard",
+    "kernel-oom": "kernel's OOM killer",
+    "signal": "ended by a signal",
+    None: "no last line",
+}
+GOOD, BAD = {"ok"}, {"memory", "kernel-oom", "failed"}
+LATEST_YEAR = 253402300799  # the last second of the year 9999, beyond which gmtime has no four digits
+
+
+def verdict(run: RunFacts, *, briefly: bool = False) -> str:
+    """Return how the run ended, as HTML."""
+    words = VERDICTS.get(run.verdict, str(run.verdict))
+    if briefly:
+        words = BRIEFLY.get(run.verdict, words)
+    kind = "good" if run.verdict in GOOD else "bad" if run.verdict in BAD else "open"
+    return f'<span class="verdict {kind}">{text(words)}</span>'
+
+
+def moment(seconds: float, form: str = "%Y-%m-%d %H:%M:%S UTC") -> str:
+    """Return a time since the epoch for people, "" when it is not known."""
+    return time.strftime(form, time.gmtime(seconds)) if 0 < seconds <= LATEST_YEAR else ""
+
+
+def share(size: float, limit: float) -> str:
+    """Return how much of the limit a size is: "77 % of the limit"; "" without one."""
+    return f"{number(100 * size / limit, 0)} % of the limit" if limit > 0 else ""
+
+
+def facts(run: RunFacts, shown: int) -> str:
+    """Return the facts table; `shown` is how many snapshots the picture has."""
+    ended = f"exit status {run.exit_status}" if run.exit_status is not None else ""
+    peak = amount(run.peak)
+    pairs = [
+        ("Verdict", sentences([verdict(run), ended])),
+        ("Evidence", text(run.evidence)),
+        (
+            "Peak",
+            sentences([format_size(peak), share(peak, run.limit), f"after {format_seconds(amount(run.peak_at))}"]),
+        ),
+        ("Largest then", code(run.peak_command)),
+        ("Limit", _limit(run)),
+        ("Command", code(run.command)),
+        ("Folder", code(run.directory)),
+        ("Started", moment(run.started)),
+        ("Duration", format_seconds(amount(run.duration))),
+        ("Snapshots", f"{run.samples}, {shown} of them in the picture" if shown < run.samples else str(run.samples)),
+        ("Reader", text(run.reader)),
+        ("Log", code(run.log)),
+    ]
+    body = rows((name, content) for name, content in pairs if content)
+    return f'<table class="facts"><caption>Facts</caption>\n<tbody>\n{body}</tbody></table>\n'
+
+
+def _limit(run: RunFacts) -> str:
+    if run.limit <= 0:
+        return ""
+    return format_size(run.limit) + (f" ({text(run.limit_source)})" if run.limit_source else "")
+
+
+def code(words: str) -> str:
+    """Return a command or path as HTML, "" for none; <bdi> keeps its direction to itself."""
+    return f"<code><bdi>{text(words)}</bdi></code>" if words else ""
+
+
+def legend(run: RunFacts, picture: Picture, chosen: int) -> str:
+    """Return the table of areas with what each held at column `chosen`: the key to the colours and the readout."""
+    if not picture.columns:
+        return ""
+    held = [
+        (f"c{index}", _who(series.command, series.pids), series.values[chosen], series.most)
+        for index, series in enumerate(picture.series)
+    ]
+    if any(picture.rest):
+        held.append(("rest", "all others", picture.rest[chosen], max(picture.rest)))
+    body = "".join(
+        f'<tr class="{kind}"><th scope="row"><svg class="key" aria-hidden="true"><rect class="{kind}" width="12" '
+        f'height="12" rx="2"/></svg>{who}</th><td class="then">{format_size(size)}</td>'
+        f"<td>{format_size(most)}</td></tr>\n"
+        for kind, who, size, most in held
+    )
+    total = picture.totals[chosen]
+    when = sentences(
+        [format_seconds(picture.times[chosen]), moment(run.started + picture.times[chosen], "%H:%M:%S UTC")]
+    )
+    event = picture.columns[chosen].event
+    return (
+        '<table class="legend">\n'
+        f'<caption>At <span class="when">{when}</span>: <strong class="held">{format_size(total)}</strong>'
+        f'<span class="share">{", " if run.limit > 0 else ""}{share(total, run.limit)}</span>'
+        f'<span class="what">{", " + event if event in MARKED else ""}</span></caption>\n'
+        '<thead><tr><th scope="col">Process</th><th scope="col">Held</th><th scope="col">Most</th></tr></thead>\n'
+        f"<tbody>\n{body}</tbody></table>\n"
+    )
+
+
+def _who(command: str, pids: Sequence[int]) -> str:
+    pid = f"pid {pids[0]}" if len(pids) == 1 else f"{len(pids)} processes"
+    return f'<bdi>{text(command, 60) or "(no command line)"}</bdi> <span class="pid">{pid}</span>'
+
+
+def largest_tests(run: RunFacts, most: int) -> list[TestPeak]:
+    """Return the tests that added most, the largest first."""
+    return sorted(run.tests.values(), key=lambda test: (-amount(test.added), test.first, test.name))[:most]
+
+
+def tests(run: RunFacts, shown: Sequence[TestPeak]) -> str:
+    """Return the table of tests, "" without any."""
+    if not shown:
+        return ""
+    left_out = len(run.tests) - len(shown)
+    body = "".join(
+        f'<tr><th scope="row"><bdi>{text(test.name, 120)}</bdi> <span class="pid">{text(test.worker, 20)}</span></th>'
+        f"<td>{format_size(amount(test.added))}</td><td>{_between(test)}</td></tr>\n"
+        for test in shown
+    )
+    more = f"; {left_out} more added less" if left_out else ""
+    return (
+        f'<table class="tests"><caption>Tests, by what they added{more}</caption>\n'
+        '<thead><tr><th scope="col">Test</th><th scope="col">Added</th><th scope="col">Seen</th></tr></thead>\n'
+        f"<tbody>\n{body}</tbody></table>\n"
+    )
+
+
+def _between(test: TestPeak) -> str:
+    first, last = format_seconds(amount(test.first)), format_seconds(amount(test.last))
+    return first if first == last else f"{first} \u2013 {last}"
+
+
+def events(run: RunFacts, picture: Picture) -> str:
+    """Return the table of what happened when."""
+    body = "".join(
+        f'<tr><th scope="row">{picture.columns[column].event}</th><td>{format_seconds(picture.times[column])}</td>'
+        f"<td>{moment(run.started + picture.times[column], '%H:%M:%S UTC')}</td>"
+        f"<td>{format_size(picture.totals[column])}</td></tr>\n"
+        for column in picture.marks
+    )
+    if not body:
+        return ""
+    return (
+        '<table class="happened"><caption>Events</caption>\n'
+        '<thead><tr><th scope="col">Event</th><th scope="col">After</th><th scope="col">At</th>'
+        f'<th scope="col">Held</th></tr></thead>\n<tbody>\n{body}</tbody></table>\n'
+    )
