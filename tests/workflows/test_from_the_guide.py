@@ -54,13 +54,13 @@ def commands() -> list[object]:
 
 
 @pytest.fixture(scope="session")
-def fossils(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of logs, with one run of 40 MB in one of them; filled by the first test that needs it."""
-    return tmp_path_factory.mktemp("fossils")
+def past(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What earlier runs left: a log in `fossils`, kept logs in `state`; filled by the first test that needs it."""
+    return tmp_path_factory.mktemp("past")
 
 
 @pytest.fixture
-def shop(bun_flow: Flow, fossils: Path) -> Flow:
+def shop(bun_flow: Flow, past: Path) -> Flow:
     """The folder of somebody who followed the guide: quick tests, a build, a lint, logs, limits written down."""
     for file in bun_flow.folder.glob("*.test.js"):
         if file.name != "arithmetic.test.js":
@@ -72,11 +72,13 @@ def shop(bun_flow: Flow, fossils: Path) -> Flow:
     ollama.chmod(0o755)
     (limits,) = samples(PAGE, "1. Set Appropriate Thresholds", "pyproject.toml")
     bun_flow.write("pyproject.toml", limits)
-    log = fossils / "bun-test-memory.log"
-    if not log.exists():
+    if not (past / "fossils").exists():
         code = "import time; held = bytearray(b'x') * (40 << 20); time.sleep(0.5)"
-        bun_flow.do("memguard-test", "-i", "0.05", "-l", log, "python", "-c", code)
-    shutil.copytree(fossils, bun_flow.folder / "fossils")
+        words = ["memguard-test", "-i", "0.05", "-l", past / "fossils" / "bun-test-memory.log", "python", "-c", code]
+        bun_flow.do("env", f"XDG_STATE_HOME={past / 'state'}", *words)
+        bun_flow.do("env", f"XDG_STATE_HOME={past / 'state'}", "memguard-test", "bun", "test")
+    shutil.copytree(past / "fossils", bun_flow.folder / "fossils")
+    shutil.copytree(past / "state", bun_flow.home / "state")
     return bun_flow
 
 
