@@ -372,3 +372,26 @@ def test_several_logs_have_a_section_each_that_the_list_leads_to(leak_log, sessi
     page.move(point.x, min(point.y, 490))
     assert page.ask("getComputedStyle(document.querySelector('#run-2 .cursor')).visibility") == "visible"
     assert page.ask("getComputedStyle(document.querySelector('#run-1 .cursor')).visibility") == "hidden"
+
+
+def test_the_command_writes_the_page(companion, leak_log, session_log):
+    ended = companion("report", leak_log, session_log, "--html", "memory.html")
+    assert (ended.status, ended.err) == (0, "")
+    assert ended.out.startswith("memory.html: 2 runs, ")
+    written = companion.folder / "memory.html"
+    assert written.read_text() == build([read_log(str(leak_log)), read_log(str(session_log))])
+    assert written.stat().st_mode & 0o777 == 0o600
+    assert companion("report", leak_log, "--html", "-").out == build([read_log(str(leak_log))])
+
+
+def test_what_the_command_cannot_write_is_told(companion, leak_log):
+    ended = companion("report", leak_log, "--html", "missing/memory.html")
+    assert ended.status == 125
+    assert ended.err == (
+        "memguard: cannot write 'missing/memory.html': No such file or directory; name another file (--html FILE)\n"
+    )
+    (companion.folder / "empty.log").write_text("")
+    ended = companion("report", "empty.log", "--html", "memory.html")
+    assert ended.status == 125
+    assert ended.err.startswith("memguard: no run to show: empty.log: ")
+    assert not (companion.folder / "memory.html").exists()

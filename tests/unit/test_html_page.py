@@ -28,7 +28,8 @@ EVENTS = ["breach", "finished", "started", "warning"]
 
 def a_point(elapsed, *sizes, event="snapshot", others=0, command="worker {}"):
     held = tuple(Held(1000 + number, command.format(number), size * MB) for number, size in enumerate(sizes) if size)
-    return Point(elapsed, START + elapsed, (sum(sizes) + others) * MB, len(sizes), event, held, others * MB)
+    count = len(sizes) + (others > 0)
+    return Point(elapsed, START + elapsed, (sum(sizes) + others) * MB, count, event, held, others * MB)
 
 
 def a_run(points, *, limit=800, command="bun test", **changes):
@@ -123,7 +124,7 @@ def test_four_hours_of_snapshots_fit_into_the_budget():
         run.tests[name, "gw0"] = TestPeak(name, f"gw{number % 8}", number * MB, number * 48.0, number * 48.0 + 60)
     document = a_page(run)
     assert len(document.encode()) <= BUDGET
-    assert "4800, " in Parsed(document).text
+    assert "4,800, " in Parsed(document).text
 
 
 @pytest.mark.parametrize("runs", [2, 10, 50, 400])
@@ -269,6 +270,13 @@ def test_everything_is_inside_the_plot(span, highest, limit):
     assert 2 <= len(time_ticks(axes.span)) <= 6
 
 
+def test_growth_and_shape_are_told_with_their_evidence():
+    points = [a_point(float(index), 100 + index * 2) for index in range(200)]
+    shown = Parsed(a_page(a_run(points, limit=1000))).text
+    assert "looks like a leak: After the warm-up it grew from beginning to end" in shown
+    assert "120 MB/min after the warm-up" in shown
+
+
 def test_what_is_not_known_is_not_shown():
     run = RunFacts("cafe", "memory.log")
     shown = Parsed(a_page(run)).text
@@ -284,13 +292,31 @@ def test_what_is_not_known_is_not_shown():
         [a_point(3.0, 5)],
         [a_point(3.0, 5), a_point(3.0, 7)],
         [a_point(9.0, 5), a_point(3.0, 7), a_point(-5.0, 2)],
-        [Point(math.nan, math.nan, -5, 0, "snapshot"), Point(math.inf, 1e300, 1 << 90, 1, "what")],
+        [Point(-3.0, -9.0, -5, 0, "snapshot"), Point(1e18, 1e300, 1 << 90, 1, "what")],
     ],
 )
 def test_odd_points_are_drawn_as_far_as_they_go(points):
-    document = a_page(a_run(points, limit=0, duration=math.nan))
+    document = a_page(a_run(points, limit=0, duration=-1.0))
     assert not re.search(r"\b(nan|inf)\b", document)
     assert Parsed(document).all("path", "total")
+
+
+def test_what_rounding_leaves_is_not_called_others():
+    """The log has whole MB: three processes of 10.4 MB and their sum of 31 MB."""
+    held = tuple(Held(number, f"worker {number}", 10 * MB) for number in range(3))
+    points = [Point(float(at), START, 31 * MB, 3, "snapshot", held, 1 * MB) for at in range(4)]
+    assert picture(a_run(points), 100).rest == (0,) * 4
+    assert "all others" not in Parsed(a_page(a_run(points))).text
+
+
+def test_a_run_of_which_only_the_peak_has_names_is_drawn_whole():
+    named = a_point(5.0, 300, 100)
+    points = [Point(float(at), START, 200 * MB, 2, "snapshot") for at in range(10)]
+    points[5] = Point(5.0, START, named.total, 2, "snapshot")
+    shown = picture(a_run(points, peak_point=named), 100)
+    assert shown.times == tuple(map(float, range(10)))
+    assert [series.most for series in shown.series] == [300 * MB, 100 * MB]
+    assert shown.rest == tuple(0 if at == 5 else 200 * MB for at in range(10))
 
 
 def test_notes_on_the_log_are_told():

@@ -30,6 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     forms = parser.add_mutually_exclusive_group()
     forms.add_argument("--json", action="store_true", help="print everything as one JSON object")
     forms.add_argument("--csv", action="store_true", help="print the snapshots as CSV, one a line")
+    forms.add_argument(
+        "--html", metavar="FILE", help="write a page for a browser, which needs nothing else (-: print it)"
+    )
     forms.add_argument("--markdown", action="store_true", help="print Markdown, for a job summary or an issue")
 
 
@@ -44,6 +47,11 @@ def run(options: argparse.Namespace) -> int:
         from .reportdata import as_csv
 
         _print(as_csv(_with_notes(logs)))
+    elif options.html:
+        from .reporthtml import write
+
+        told = write(logs, options.html)
+        _print([told] if told else [])
     elif logs.are_several:
         _compare(logs, markdown=options.markdown)
     else:

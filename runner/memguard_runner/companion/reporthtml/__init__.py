@@ -1,5 +1,6 @@
-"""The report as one page of HTML: `page(logs)` is pure, facts in and text out. The page loads nothing from anywhere."""
+"""The report as one page of HTML that loads nothing: `page` makes it of facts, `write` puts it into a file."""
 
 from .page import page
+from .write import write
 
-__all__ = ["page"]
+__all__ = ["page", "write"]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .series import Picture
 
 BUDGET = 100_000  # bytes: such a page is mailed and attached without a thought
+MOST_CHARTS = 40
 
 
 class Detail(NamedTuple):
@@ -36,9 +37,9 @@ class Detail(NamedTuple):
 
 # From the richest to what always fits: a section without a picture takes about 3 KB, a line 0.4 KB, a column 0.1 KB.
 DETAILS = (
-    *(Detail(40, columns, 40, 200) for columns in (600, 450)),
-    *(Detail(40, columns, 20, 200) for columns in (320, 240, 200, 160)),
-    *(Detail(40, columns, 10, 200) for columns in (160, 130, 110, 80)),
+    *(Detail(MOST_CHARTS, columns, 40, 200) for columns in (600, 450)),
+    *(Detail(MOST_CHARTS, columns, 20, 200) for columns in (320, 240, 200, 160)),
+    *(Detail(MOST_CHARTS, columns, 10, 200) for columns in (160, 130, 110, 80)),
     *(Detail(charts, 60, 10, 100) for charts in (24, 16, 10)),
     Detail(6, 40, 5, 50),
 )
@@ -60,7 +61,7 @@ def page(logs: Sequence[LogFacts]) -> str:
 
 
 def _document(logs: Sequence[LogFacts], detail: Detail) -> str:
-    runs = [run for log in logs for run in log.runs]
+    runs = sorted((run for log in logs for run in log.runs), key=lambda run: amount(run.started))
     style, script = _asset("page.css"), _asset("page.js")
     policy = (
         f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; form-action 'none'"
@@ -198,8 +199,6 @@ def _remarks(logs: Sequence[LogFacts]) -> str:
     lines = []
     for log in logs:
         said = list(log.notes)
-        if log.unreadable and not said:
-            said.append(f"{log.unreadable} of {log.lines} lines are not memguard's, or are broken, and are left out")
         if not log.runs:
             said.append("no run of memguard in it")
         lines += [f"<li>{tables.code(log.path)}: {text(note)}</li>\n" for note in said]

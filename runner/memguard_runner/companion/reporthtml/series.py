@@ -45,9 +45,13 @@ class Picture:
 
 def picture(run: RunFacts, most: int) -> Picture:
     """Return what is drawn of `run` in about `most` moments; the highest of the run and of each area are among them."""
-    points = sorted(run.points, key=lambda point: amount(point.elapsed))
-    if run.peak_point is not None and run.peak_point not in points:
-        points = sorted([*points, run.peak_point], key=lambda point: amount(point.elapsed))
+    points = list(run.points)
+    largest = run.peak_point
+    if largest is not None and largest not in points:
+        # Of an early run of a long log it is the only one that names processes.
+        points = [point for point in points if point.elapsed != largest.elapsed or point.event != largest.event]
+        points.append(largest)
+    points.sort(key=lambda point: amount(point.elapsed))
     held = [_held(point) for point in points]
     groups = choose(held)
     columns = thin(points, held, groups, most)
@@ -86,7 +90,11 @@ def _held(point: Point) -> dict[Process, int]:
 
 def _unnamed(point: Point, moment: dict[Process, int], own: frozenset[Process]) -> int:
     """Return what is in nobody's area: what the log sums up, and the processes that are too small here."""
-    return _size(point.others) + sum(size for process, size in moment.items() if process not in own)
+    if not point.processes:
+        return _size(point.total)
+    # Without others it is what rounding to whole MB makes of the sum.
+    others = _size(point.others) if point.count > len(point.processes) else 0
+    return others + sum(size for process, size in moment.items() if process not in own)
 
 
 def _series(group: Sequence[Process], held: Sequence[dict[Process, int]]) -> Series:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from memguard_runner.companion import wording
+from pytest_memguard.analysis.shape import shape_of
 from pytest_memguard.units import format_seconds, format_size
 
 from .markup import amount, number, rows, sentences, text
@@ -17,32 +19,13 @@ if TYPE_CHECKING:
 
     from .series import Picture
 
-VERDICTS = {
-    "ok": "ended well",
-    "failed": "failed",
-    "memory": "stopped by memguard, because the limit was passed",
-    "kernel-oom": "a process was killed by the kernel's OOM killer",
-    "signal": "ended by a signal",
-    "interrupted": "interrupted",
-    None: "not known: the log has no last line of this run (it still runs, or its guard was killed)",
-}
-BRIEFLY = {
-    "memory": "stopped by memguard",
-    "kernel-oom": "kernel's OOM killer",
-    "signal": "ended by a signal",
-    None: "no last line",
-}
-GOOD, BAD = {"ok"}, {"memory", "kernel-oom", "failed"}
 LATEST_YEAR = 253402300799  # the last second of the year 9999, beyond which gmtime has no four digits
 
 
 def verdict(run: RunFacts, *, briefly: bool = False) -> str:
     """Return how the run ended, as HTML."""
-    words = VERDICTS.get(run.verdict, str(run.verdict))
-    if briefly:
-        words = BRIEFLY.get(run.verdict, words)
-    kind = "good" if run.verdict in GOOD else "bad" if run.verdict in BAD else "open"
-    return f'<span class="verdict {kind}">{text(words)}</span>'
+    words = wording.short_verdict(run) if briefly else wording.verdict(run)
+    return f'<span class="verdict {wording.verdict_colour(run)}">{text(words)}</span>'
 
 
 def moment(seconds: float, form: str = "%Y-%m-%d %H:%M:%S UTC") -> str:
@@ -57,11 +40,12 @@ def share(size: float, limit: float) -> str:
 
 def facts(run: RunFacts, shown: int) -> str:
     """Return the facts table; `shown` is how many snapshots the picture has."""
-    ended = f"exit status {run.exit_status}" if run.exit_status is not None else ""
+    shape = shape_of(run)
     peak = amount(run.peak)
     pairs = [
-        ("Verdict", sentences([verdict(run), ended])),
-        ("Evidence", text(run.evidence)),
+        ("Verdict", verdict(run)),
+        ("Shape", f"<strong>{text(shape.title)}</strong>: {text(shape.evidence)}" if run.points else ""),
+        ("Growth", text(wording.growth(shape)) if run.points else ""),
         (
             "Peak",
             sentences([format_size(peak), share(peak, run.limit), f"after {format_seconds(amount(run.peak_at))}"]),
@@ -72,7 +56,7 @@ def facts(run: RunFacts, shown: int) -> str:
         ("Folder", code(run.directory)),
         ("Started", moment(run.started)),
         ("Duration", format_seconds(amount(run.duration))),
-        ("Snapshots", f"{run.samples}, {shown} of them in the picture" if shown < run.samples else str(run.samples)),
+        ("Snapshots", f"{run.samples:,}, {shown} of them in the picture" if shown < run.samples else str(shown)),
         ("Reader", text(run.reader)),
         ("Log", code(run.log)),
     ]
