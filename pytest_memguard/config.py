@@ -100,7 +100,7 @@ def load_settings(
         from_file = config is not None and sources["log"].startswith(_FILE + " ")
         folder = os.path.dirname(config.path) if config is not None and from_file else directory
         values["log"] = os.path.join(folder, _expand_home(values["log"], environ))
-    notes = _resolve_sizes(values, {name: _place(source, config) for name, source in sources.items()})
+    notes = _resolve_sizes(values, {name: _place(source, config) for name, source in sources.items()}, environ)
     values["profile"] = profile
     sources["profile"] = profile_source
     values["config_file"] = config.path if config is not None else None
@@ -181,20 +181,12 @@ def _place(source: str, config: ConfigFile | None) -> str:
     return source
 
 
-def _resolve_sizes(values: dict[str, Any], places: Mapping[str, str]) -> dict[str, str]:
-    """Turn limit and warn into bytes; return what their percentages were taken of."""
-    notes = {}
-    limit = values["limit"]
-    if _is_percentage(limit):
-        from pytest_memguard.engine import machine  # only a percentage needs to know the machine
-
-        try:
-            values["limit"] = parse_size(limit, total=machine.usable_memory)
-        except (ValueError, ReadError) as error:
-            raise UsageError(f"{places['limit']}: {error}, got {quote(limit)}") from None
-        notes["limit"] = f"{limit.strip()} of {machine.usable_memory_source()}"
-    else:
-        values["limit"] = parse_size(limit)
+def _resolve_sizes(values: dict[str, Any], places: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+    """Turn limits and levels into bytes; return what their percentages were taken of."""
+    notes: dict[str, str] = {}
+    for name in ("limit", "min_available"):
+        if values[name] is not None:
+            values[name] = _size_on_this_machine(values[name], name, places[name], notes, environ)
 
     if values["test_limit"] is not None:
         try:
@@ -213,6 +205,23 @@ def _resolve_sizes(values: dict[str, Any], places: Mapping[str, str]) -> dict[st
         cure = 'lower it, or give it as a percentage such as "90%"'
         raise UsageError(f"{places['warn']}: the warn level of {levels} (from {places['limit']}); {cure}")
     return notes
+
+
+def _size_on_this_machine(
+    value: object, name: str, place: str, notes: dict[str, str], environ: Mapping[str, str]
+) -> int:
+    """Return the bytes of a size whose percentages are of the memory that this process may use, and note so."""
+    if not _is_percentage(value):
+        return parse_size(value)  # type: ignore[arg-type]
+    from pytest_memguard.engine import machine  # only a percentage needs to know the machine
+
+    root = machine.root_of(environ)
+    try:
+        size = parse_size(value, total=lambda: machine.usable_memory(root))  # type: ignore[arg-type]
+    except (ValueError, ReadError) as error:
+        raise UsageError(f"{place}: {error}, got {quote(value)}") from None
+    notes[name] = f"{str(value).strip()} of {machine.usable_memory_source(root)}"
+    return size
 
 
 def _is_percentage(value: object) -> bool:

@@ -22,6 +22,8 @@ class Run:
     __slots__ = (
         "command",
         "directory",
+        "floor",
+        "floor_source",
         "group",
         "identifier",
         "limit",
@@ -47,10 +49,13 @@ class Run:
         reader: str,
         started: float,
         directory: str = "",
+        floor: int = 0,
+        floor_source: str = "",
     ) -> None:
         """Take `started` in seconds since the epoch.
 
-        `group` is the process group of the command, `directory` where it was started ("": it is gone).
+        `group` is the process group of the command, `directory` where it was started ("": it is gone), `floor` what
+        must stay available on the machine (0: nobody asked for that).
         """
         self.identifier = identifier
         self.command = command
@@ -63,6 +68,8 @@ class Run:
         self.log = log
         self.reader = reader
         self.started = started
+        self.floor = floor
+        self.floor_source = floor_source
 
 
 class ProcessFigure:
@@ -88,15 +95,49 @@ class RunningTest:
         self.added = added
 
 
+class Shortage:
+    """That the machine ran short: bytes `available` and `used` in it, and the `floor` with its `source`.
+
+    `group` is "" for the machine itself, or the name of the control group above the run that is as good as full.
+    """
+
+    __slots__ = ("available", "floor", "group", "source", "used")
+
+    def __init__(self, available: int, floor: int, used: int, source: str, *, group: str = "") -> None:
+        self.available = available
+        self.floor = floor
+        self.used = used
+        self.source = source
+        self.group = group
+
+    @property
+    def place(self) -> str:
+        """Where memory ran short, for a sentence."""
+        return "the control group" if self.group else "the machine"
+
+
 class Snapshot:
     """A reading with names: `total` bytes in `count` processes, the largest by name, the rest summed.
 
     `measured` says whether `total` is the footprint at this moment; otherwise it is RSS + swap less what was found to
     be shared when the footprint was last measured. `elapsed` is seconds since the command was started. `tests` are the
-    tests that ran at that moment, the one that added most first.
+    tests that ran at that moment, the one that added most first. `shortage` tells, in a breach, that it was the machine
+    that ran short, with the tree still within its limit.
     """
 
-    __slots__ = ("count", "elapsed", "event", "measured", "processes", "resident", "run", "tests", "time", "total")
+    __slots__ = (
+        "count",
+        "elapsed",
+        "event",
+        "measured",
+        "processes",
+        "resident",
+        "run",
+        "shortage",
+        "tests",
+        "time",
+        "total",
+    )
 
     def __init__(
         self,
@@ -121,6 +162,7 @@ class Snapshot:
         self.processes = processes
         self.measured = measured
         self.tests: list[RunningTest] = []
+        self.shortage: Shortage | None = None
 
     @property
     def others(self) -> int:

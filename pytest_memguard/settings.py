@@ -120,6 +120,13 @@ def _parse_test_limit(value: object, written_in_file: bool) -> Any:
     return _parse_size(value, written_in_file)
 
 
+def _parse_floor(value: object, written_in_file: bool) -> Any:
+    """Check a size; 0, and false in a file, mean none."""
+    if (value is False and written_in_file) or (not isinstance(value, bool) and str(value).strip() == "0"):
+        return None
+    return _parse_size(value, written_in_file)
+
+
 def _choice(words: tuple[str, ...]) -> Callable[[object, bool], Any]:
     def parse(value: object, _written_in_file: bool) -> str:
         if value not in words:
@@ -159,6 +166,13 @@ SETTINGS = (
         options=("-t", "--limit"),
         bun_variable="BUN_TEST_MEMORY_THRESHOLD",
         generic_variable="MEMORY_THRESHOLD",
+    ),
+    Setting(
+        "min-available",
+        _parse_floor,
+        None,
+        "memory that must stay available on the machine: a size, or a percentage of the usable RAM",
+        options=("--min-available",),
     ),
     Setting("warn", _parse_size, "90%", "level above which a warning is given: a size, or a percentage of the limit"),
     Setting(
@@ -252,8 +266,14 @@ BY_NAME = {setting.name: setting for setting in SETTINGS}
 BY_KEY = {setting.key: setting for setting in SETTINGS}
 
 PROFILE_VARIABLE = "MEMGUARD_PROFILE"
-# Set by memguard itself in the processes that it starts, or (the reader) by its tests: no settings of a user.
-INTERNAL_VARIABLES = ("MEMGUARD_RUN", "MEMGUARD_READER", "MEMGUARD_LIFELINE", "MEMGUARD_SOCKET")
+# Set by memguard itself in the processes that it starts, or (reader, machine) by its tests: no settings of a user.
+INTERNAL_VARIABLES = (
+    "MEMGUARD_RUN",
+    "MEMGUARD_READER",
+    "MEMGUARD_LIFELINE",
+    "MEMGUARD_SOCKET",
+    "MEMGUARD_MACHINE",
+)
 
 
 class Settings:
@@ -272,6 +292,7 @@ class Settings:
         "leftovers",
         "limit",
         "log",
+        "min_available",
         "notify",
         "profile",
         "report",
@@ -280,6 +301,7 @@ class Settings:
         "warn",
     )
     limit: int
+    min_available: int | None
     warn: int
     interval: float
     log: str | None

@@ -267,7 +267,7 @@ class Desk:
         account = process.account
         return {
             "total": self._relief.measure(),
-            "limit": self._relief.total_limit,
+            "limit": self._relief.usual_limit,
             "held": process.held(),
             "added": process.added(account),
             "peak": max(account.peak_total, process.held()),

@@ -34,6 +34,8 @@ ENOUGH = 2 << 20  # bytes: by so much the killing of subprocesses must bring the
 LEFT_OVER_SHARE = 8  # a leak that outlives its test may stand above the limit by 1/8 of it, and no further
 RECOVERED_SHARE = 32
 FAR_ABOVE = 4  # times its own limit: a test that nothing interrupts is ended even where the session has no limit
+STRIKES = 3  # answers to a machine that is short, and still is after them: then the largest pytest process ends
+WORTH_ASKING_FOR = 16 << 20  # bytes: a test that added less has nothing that would help a machine that is short
 ROOM_FACTOR = 4  # what a process may still fill is let be only where the machine has so many times as much to spare
 
 
@@ -95,6 +97,15 @@ def recovered(limit: int) -> int:
 def highest_left_over(limit: int) -> int:
     """Return the level up to which memory that a failed test left behind is borne, so that others can run."""
     return limit + limit // LEFT_OVER_SHARE
+
+
+def squeezed(total: int, growth: int, missing: int) -> int:
+    """Return the limit for a tree of `total` bytes that is to give back the bytes `missing` to the machine.
+
+    Below what the tree holds, so that it counts as passed, but with half of what the test at fault has added (`growth`)
+    to spare: tests that come after it must be able to run.
+    """
+    return min(total - 1, max(total - missing, total - growth // 2))
 
 
 class Step:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from .budget import Budget
     from .enforce import Ending, Enforcer
+    from .floor import Watch
     from .members import Member, Reader, Reading
     from .meter import Meter
     from .tree import Tree
@@ -83,6 +84,9 @@ class Policy(Protocol):
     def relieve(self, breach: events.Snapshot) -> bool:
         """Answer a breach of the whole tree, which holds still; return False when everything has to end."""
 
+    def is_relieving(self) -> bool:
+        """Return whether an answer is under way, and should have its time."""
+
     def describe(self, snapshot: events.Snapshot) -> None:
         """Add to a snapshot which tests were running."""
 
@@ -129,6 +133,7 @@ class Guard:
         self._grows_on = False  # some member does not heed SIGSTOP
         self._held: list[Member] = []
         self.policy: Policy | None = None
+        self.watch: Watch | None = None  # of the system floor, when there is one
         self._rescan = True
 
     def run(self) -> tuple[events.Snapshot | None, Ending | None]:
@@ -181,9 +186,15 @@ class Guard:
         """Wait until the next look is due, or something happened."""
         while True:
             until_snapshot = self._next_snapshot - time.monotonic() if self._sinks else float("inf")
-            happened = self._host.wait(max(0.0, min(delay, until_snapshot)))
-            if happened or until_snapshot <= delay or self._host.must_end():
+            pause = min(delay, self.watch.due_in(time.monotonic())) if self.watch is not None else delay
+            happened = self._host.wait(max(0.0, min(pause, until_snapshot)))
+            if happened or until_snapshot <= pause or self._host.must_end():
                 return
+            if self.watch is not None and self.watch.glance():
+                return
+            if pause < delay:  # awake for the machine's sake only
+                delay -= pause
+                continue
             if self._last is not None and time.monotonic() - self._last.time > self._longest_gap(self._last):
                 return
             headroom = self._idleness.headroom_left(self._speed)
@@ -305,29 +316,45 @@ class Guard:
         answer = budgets.judge(reading, self._budget)
         if answer == budgets.WITHIN:
             self._measure_in_good_time(reading)
-            return None
+            return self._check_floor(reading)
         if answer == budgets.DOUBT and not budgets.must_hold_still(
             reading.growth_speed, self._meter.cost(reading.resident), self._budget
         ):
             total = self._measure(reading)
             if total <= self._budget.limit:
-                return None
-        return self._hold_and_confirm()
+                return self._check_floor(reading)
+        return self._hold_and_confirm(self._budget.limit)
 
-    def _hold_and_confirm(self) -> events.Snapshot | None:
-        """Hold the tree still and measure it once more, for the record; let it go when it is within its limit."""
+    def _check_floor(self, reading: Reading) -> events.Snapshot | None:
+        """Return the snapshot of a tree within its limit that has to end because the machine runs short."""
+        watch = self.watch
+        if watch is None or not watch.threatens(self._total(reading)):
+            return None
+        if self.policy is not None and self.policy.is_relieving():
+            return None
+        if watch.shortage(self._measure(reading)) is None:
+            watch.believe(self._meter.cost(reading.resident))
+            return None
+        return self._hold_and_confirm(0)
+
+    def _hold_and_confirm(self, ceiling: int) -> events.Snapshot | None:
+        """Hold the tree still and measure it once more, for the record; let it go when nothing is wrong with it.
+
+        Whoever grows above `ceiling` bytes in spite of being stopped is not waited for.
+        """
         self._held = self._enforcer.hold_still()
-        still = self._enforcer.wait_until_still(self._budget.limit)
+        still = self._enforcer.wait_until_still(ceiling)
         reading = self._look()
-        if not still:
-            # Measuring takes 15 ms for 512 MB, in which a member inside mmap(MAP_POPULATE) gains 30 MB.
-            self._grows_on = True
+        # Measuring takes 15 ms for 512 MB, in which a member inside mmap(MAP_POPULATE) gains 30 MB.
+        total = self._measure(reading) if still else self._total(reading)
+        is_over = total > self._budget.limit or (not still and ceiling == self._budget.limit)
+        shortage = self.watch.shortage(total) if self.watch is not None and not is_over else None
+        if is_over or shortage is not None:
+            self._grows_on = not still
             self._record(reading)
-            return self.snapshot(events.BREACH)
-        total = self._measure(reading)
-        if total > self._budget.limit:
-            self._record(reading)
-            return self.snapshot(events.BREACH)
+            breach = self.snapshot(events.BREACH)
+            breach.shortage = shortage
+            return breach
         self._enforcer.let_go(self._held)
         return None
 

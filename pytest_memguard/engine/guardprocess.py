@@ -150,6 +150,8 @@ def guard_session(facts: dict[str, Any]) -> None:
         reader=reader.name,
         started=time.time(),
         directory=str(facts["directory"]),
+        floor=int(facts["floor"]),
+        floor_source=str(facts["floor_source"]),
     )
     host = PytestHost(root, reader, is_root=bool(facts["is_root"]))
     sinks = _open_sinks(run.log, str(facts["kept"]), int(facts["keep"]), console)
@@ -185,6 +187,10 @@ def guard_session(facts: dict[str, Any]) -> None:
     host.relief = relief
     guard.policy = relief
     relief.desk = desk
+    if run.floor:
+        from .floor import watch_over
+
+        guard.watch = watch_over(run)
     guard.run()
     relief.left(root)
     desk.settle()

@@ -14,11 +14,17 @@ from pytest_memguard.errors import ReadError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # ru_maxrss of getrusage(2): bytes on macOS, kilobytes on Linux
+ROOT_VARIABLE = "MEMGUARD_MACHINE"
 _UNLIMITED = 1 << 60  # version 1 writes "no limit" as the largest multiple of a page below 2**63
 _LARGEST_FILE = 65536  # bytes; /proc/self/cgroup has one line a hierarchy, /proc/meminfo about 1.5 KB
+
+
+def root_of(environ: Mapping[str, str]) -> str:
+    """Return the folder that holds `proc` and `sys`: another than "/" is for tests."""
+    return environ.get(ROOT_VARIABLE) or "/"
 
 
 def usable_memory(root: str = "/") -> int:
@@ -51,22 +57,16 @@ def physical_memory(root: str = "/") -> int:
 def available_memory(root: str = "/") -> int:
     """Return the bytes that can be taken before somebody has to give some back; 0 when that is not known.
 
-    The smaller of `MemAvailable` (proc(5); macOS: psutil) and what the control groups above leave.
+    The smaller of what the machine has available and what the control groups above leave, see `gauge`.
     """
-    available = _of_meminfo(root, b"MemAvailable")
-    if available is None:
-        try:
-            import psutil
+    from .gauge import ALWAYS, Gauge
 
-            available = int(psutil.virtual_memory().available)
-        except (ImportError, OSError, RuntimeError):
-            return 0
-    for path in _limit_files(root):
-        limit = _limit_in(path)
-        used = _used_in(path) if limit is not None else None
-        if limit is not None and used is not None:
-            available = min(available, max(0, limit - used))
-    return available
+    gauge = Gauge(root)
+    try:
+        level = gauge.read(ALWAYS)
+    finally:
+        gauge.close()
+    return level.available if level is not None else 0
 
 
 def own_peak() -> int:
@@ -85,7 +85,7 @@ def processors() -> int:
 
 
 def _usable(root: str) -> tuple[int, str]:
-    limits = [_limit_in(path) for path in _limit_files(root)]
+    limits = [limit_in(path) for path in limit_files(root)]
     limit = min((size for size in limits if size is not None), default=None)
     try:
         physical = physical_memory(root)
@@ -98,7 +98,7 @@ def _usable(root: str) -> tuple[int, str]:
     return physical, "physical memory"
 
 
-def _limit_files(root: str) -> Iterator[str]:
+def limit_files(root: str = "/") -> Iterator[str]:
     """Yield every file that may hold a limit for this process, of both versions of control groups."""
     mount = os.path.join(root, "sys/fs/cgroup")
     for line in _read(os.path.join(root, "proc/self/cgroup")).splitlines():
@@ -127,33 +127,40 @@ def _upwards(path: bytes) -> Iterator[str]:
         yield "/".join(names[:end])
 
 
-def _limit_in(path: str) -> int | None:
-    text = _read(path).strip()
-    if not _is_number(text):  # "max", or no such file
+def limit_in(path: str) -> int | None:
+    """Return the limit that a control group's file holds, in bytes; None for no limit, or no such file."""
+    return limit_of(_read(path).strip())
+
+
+def limit_of(text: bytes) -> int | None:
+    """Return the limit that a control group's file says, in bytes; None for "max" and what is no number."""
+    if not is_number(text):
         return None
     size = int(text)
     return size if 0 < size < _UNLIMITED else None
 
 
-def _used_in(limit_file: str) -> int | None:
-    """Return what the control group of a limit file uses, from the file beside it."""
-    folder, name = os.path.split(limit_file)
-    beside = "memory.current" if name == "memory.max" else "memory.usage_in_bytes"
-    text = _read(os.path.join(folder, beside)).strip()
-    return int(text) if _is_number(text) else None
-
-
 def _of_meminfo(root: str, key: bytes) -> int | None:
     """Return a figure of /proc/meminfo in bytes, None when it is not there."""
-    for line in _read(os.path.join(root, "proc/meminfo")).splitlines():
+    return meminfo_figures(_read(os.path.join(root, "proc/meminfo")), key).get(key)
+
+
+def meminfo_figures(text: bytes, *keys: bytes) -> dict[bytes, int]:
+    """Return those figures of the text of /proc/meminfo that are there, in bytes."""
+    found = {}
+    for line in text.splitlines():
         name, _, rest = line.partition(b":")
-        words = rest.split()
-        if name == key and words and _is_number(words[0]):
-            return int(words[0]) * 1024
-    return None
+        if name in keys:
+            words = rest.split()
+            if words and is_number(words[0]):
+                found[name] = int(words[0]) * 1024
+                if len(found) == len(keys):
+                    break
+    return found
 
 
-def _is_number(text: bytes) -> bool:
+def is_number(text: bytes) -> bool:
+    """Return whether a text of the kernel's is a number that is not absurdly long."""
     return text.isdigit() and len(text) <= 20
 
 

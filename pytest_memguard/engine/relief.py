@@ -48,8 +48,11 @@ class Relief:
         """`limit` (bytes) is the whole tree's, `source` where it came from; `grace` in seconds."""
         self.processes: dict[int, TestProcess] = {}
         self.ended: list[TestProcess] = []
-        self.total_limit = limit
+        self.usual_limit = limit
+        self.total_limit = limit  # what holds now: less while the machine is short (see `_squeeze`)
         self.source = source
+        self._shortage: events.Shortage | None = None  # why the limit is not the usual one
+        self._strikes = 0  # times the machine ran short, since it had enough last
         self.snapshots = 0
         self.desk: Desk | None = None
         self._guard = guard
@@ -147,6 +150,8 @@ class Relief:
                 self._allowed = 0
         elif self._muted and not any([process.is_watched_only for process in self.processes.values()]):
             self._muted = False
+        if self._shortage is not None and not self.is_relieving():
+            self._ease()
         self._tell_boards(total)
 
     def limit(self) -> int:
@@ -213,8 +218,46 @@ class Relief:
         outside = self._held_outside()
         if outside > max(part.growth for part in parts) and outside > max(part.held for part in parts):
             return False
-        self._act(process, SESSION, self.total_limit, breach.total)
+        if breach.shortage is not None:
+            self._answer_shortage(process, processes, breach.total, breach.shortage)
+        else:
+            self._act(process, SESSION, self.total_limit, breach.total)
         return True
+
+    def is_relieving(self) -> bool:
+        """See `Policy`."""
+        return self._muted or self._is_acting() or any([process.is_recovering for process in self.processes.values()])
+
+    def _answer_shortage(
+        self, process: TestProcess, processes: list[TestProcess], total: int, shortage: events.Shortage
+    ) -> None:
+        """Let a lower limit hold while the machine is short: the test at fault passed it, and the rest is as usual.
+
+        Where no test has added anything that it could give back, the machine gets some seconds to recover, and then the
+        pytest process that holds most is ended.
+        """
+        growth = process.part().growth
+        self._strikes += 1
+        self._shortage = shortage
+        self.total_limit = force.squeezed(total, growth, shortage.floor - shortage.available)
+        if process.is_watched_only or (growth >= force.WORTH_ASKING_FOR and self._strikes <= force.STRIKES):
+            self._act(process, SESSION, self.total_limit, total)
+            return
+        if self._strikes > force.STRIKES:
+            self._strikes = 0
+            process = max(processes, key=_by_held)
+            self._kill(process, self._record(process, SESSION, process.account, self.total_limit, total))
+        if self._guard.watch is not None:
+            self._guard.watch.believe(0.0)
+        self.total_limit = self.usual_limit
+
+    def _ease(self) -> None:
+        """Let the usual limit hold again: what was to be done is done, and another shortage is another breach."""
+        watch = self._guard.watch
+        self.total_limit = self.usual_limit
+        if watch is None or watch.is_over():
+            self._shortage = None
+            self._strikes = 0
 
     # -- acting -------------------------------------------------------------------------------------------------------
 
@@ -419,6 +462,7 @@ class Relief:
             "worker": process.name,
             "limit": limit,
             "source": self.source if kind == SESSION else "",
+            "shortage": self._shortage_facts() if kind == SESSION else None,
             "amount": amount,
             "total": self._guard.total(),
             "totalLimit": self.total_limit,
@@ -434,6 +478,19 @@ class Relief:
             "elsewhere": self._guard.total() - process.held(),
             "leftBehind": process.left_by_failed_tests,
             "killed": [],
+        }
+
+    def _shortage_facts(self) -> dict[str, Any] | None:
+        """Describe the machine's shortage as JSON has it, None when it is the session's own limit that was passed."""
+        shortage = self._shortage
+        if shortage is None or self.total_limit == self.usual_limit:
+            return None
+        return {
+            "available": shortage.available,
+            "floor": shortage.floor,
+            "used": shortage.used,
+            "source": shortage.source,
+            "place": shortage.place,
         }
 
     def figure(self, member: Member) -> dict[str, Any]:
@@ -466,7 +523,7 @@ class Relief:
     def _tell_boards(self, total: int) -> None:
         now = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
         for process in self.processes.values():
-            headroom = self.total_limit - total
+            headroom = self.usual_limit - total
             for _, account in _limited(process):
                 headroom = min(headroom, account.limit - process.added(account))
             process.tell_board(total, headroom, self.snapshots)
@@ -505,6 +562,10 @@ def _limited(process: TestProcess) -> list[tuple[str, Account]]:
     if process.block is not None and process.block.limit:
         accounts.append((BLOCK, process.block))
     return accounts
+
+
+def _by_held(process: TestProcess) -> int:
+    return process.held()
 
 
 def _by_pid(member: Member) -> int:

@@ -13,7 +13,7 @@ from pytest_memguard.errors import printable
 from pytest_memguard.jsonline import encode
 from pytest_memguard.units import format_size
 
-from .breach import describe
+from .breach import describe, headline
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,6 +76,8 @@ def summary(death: dict[str, Any]) -> str:
     """Return in one line who ended pytest, as far as there is evidence."""
     who = f"pytest (pid {death['pid']})"
     held = f"peak seen {format_size(death['peak'])}"
+    if death["by"] == "memguard" and death["record"].get("shortage"):
+        return f"{who} was killed by memguard: {headline(death['record'])}"
     if death["by"] == "memguard":
         limit = f"limit {format_size(death['record']['limit'])} ({death['record']['source'] or 'of a test'})"
         return f"{who} was killed by memguard: {format_size(death['record']['amount'])} used, {limit}"

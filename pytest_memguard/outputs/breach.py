@@ -26,6 +26,13 @@ def headline(record: dict[str, Any]) -> str:
         return (
             f"a block was refused: it does not fit into what is left of {limit}{source}, {format_size(record['room'])}"
         )
+    shortage = record.get("shortage")
+    if shortage:
+        return (
+            f"{shortage['place']} ran short of memory: {format_size(shortage['available'])} available, "
+            f"min-available {format_size(shortage['floor'])} ({shortage['source']}); "
+            f"{format_size(record['amount'])} used by this session"
+        )
     if record["kind"] == "session":
         source = f" ({record['source']})" if record["source"] else ""
         return f"memory limit {limit}{source} passed: {format_size(record['amount'])} used"
@@ -94,6 +101,13 @@ def _advice(record: dict[str, Any]) -> str:
         larger = "--mem-limit" if record["kind"] == "session" else "@pytest.mark.mem_limit"
         return (
             f"if the test needs such a block, give it more ({larger}); a MemoryError of its own making looks the same"
+        )
+    shortage = record.get("shortage")
+    if shortage:
+        share = f"{100 * record['amount'] // max(shortage['used'], 1)} % of the {format_size(shortage['used'])} in use"
+        return (
+            f"the session held {share}; `memguard status` shows who holds the rest: close something, use fewer "
+            "workers, or accept less to be left (--mem-min-available)"
         )
     proposal = ceil(record["amount"] * 1.25 / (1 << 20))  # whole MB, and above what was held
     if record["kind"] == "session":

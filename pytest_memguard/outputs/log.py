@@ -128,6 +128,7 @@ def opening(run: Run) -> dict[str, object]:
         "directory": printable(run.directory),
         "limitSource": run.limit_source,
         "reader": run.reader,
+        **({"floorMB": megabytes(run.floor), "floorSource": run.floor_source} if run.floor else {}),
     }
 
 
@@ -161,6 +162,10 @@ def fields(snapshot: Snapshot) -> dict[str, object]:
         "residentMB": megabytes(snapshot.resident),
         "measured": snapshot.measured,
     }
+    if snapshot.shortage is not None:
+        line["availableMB"] = megabytes(snapshot.shortage.available)
+        line["floorMB"] = megabytes(snapshot.shortage.floor)
+        line["machineUsedMB"] = megabytes(snapshot.shortage.used)
     if snapshot.tests:
         line["test"] = snapshot.tests[0].name
         line["worker"] = snapshot.tests[0].worker

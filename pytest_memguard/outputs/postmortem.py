@@ -46,7 +46,7 @@ def _killed(run: Run, outcome: Outcome) -> list[str]:
     kind = "footprint" if breach.measured and not outcome.rss_instead else "RSS"
     used = f"{format_size(breach.total)} used ({kind})"
     lines = [
-        f"stopped `{run.command}`: {used}, limit {format_size(run.limit)} ({run.limit_source})",
+        f"stopped `{run.command}`: {used}, {_reason(run, outcome)}",
         f"after {format_seconds(breach.elapsed)}{_grown(outcome)}; {_processes(breach.count)}:",
         f"{'MEMORY':>10}  {'PID':>7}  {'STARTED':>9}  COMMAND",
     ]
@@ -63,9 +63,29 @@ def _killed(run: Run, outcome: Outcome) -> list[str]:
     return lines
 
 
+def _reason(run: Run, outcome: Outcome) -> str:
+    breach = outcome.breach
+    assert breach is not None
+    limit = f"limit {format_size(run.limit)} ({run.limit_source})"
+    shortage = breach.shortage
+    if shortage is None:
+        return limit
+    return (
+        f"within its {limit}, but {shortage.place} ran short: {format_size(shortage.available)} available, "
+        f"min-available {format_size(shortage.floor)} ({shortage.source})"
+    )
+
+
 def _advice(run: Run, outcome: Outcome) -> str:
     breach = outcome.breach
     assert breach is not None
+    if breach.shortage is not None:
+        used = breach.shortage.used
+        return (
+            f"the command held {_share(breach.total, used)} of the {format_size(used)} in use; `memguard status` shows "
+            "who holds the rest: close something, run fewer processes at once, or accept less to be left "
+            "(--min-available)"
+        )
     proposal = f"-t {ceil(max(breach.total, run.limit) * EXPLAINED / (1 << 20))}"  # whole MB, and above what was held
     largest = breach.processes[0] if breach.processes else None
     who = ""

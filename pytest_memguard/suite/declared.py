@@ -18,6 +18,7 @@ OFF = ("0", "0.0", "off", "none")
 OPTIONS = {
     "limit": "--mem-limit",
     "test_limit": "--mem-test-limit",
+    "min_available": "--mem-min-available",
     "warn": "--mem-warn",
     "action": "--mem-action",
     "leftovers": "--mem-leftovers",
@@ -42,6 +43,13 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="SIZE",
         default=None,
         help="what each test may add to what was there when it started; the marker mem_limit overrides it",
+    )
+    add(
+        "--mem-min-available",
+        metavar="SIZE",
+        default=None,
+        help="act, too, when the machine has less than SIZE available and this session holds a good part of what is "
+        "used",
     )
     add(
         "--mem-report",

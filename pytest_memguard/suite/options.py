@@ -31,6 +31,8 @@ class Plan:
         self.source = source
         self.test_limit = settings.test_limit or 0
         self.test_source = settings.source("test_limit")
+        self.floor = settings.min_available or 0
+        self.floor_source = settings.source("min_available") if self.floor else ""
         self.warn_share = settings.warn / settings.limit
         self.action = settings.action
         self.leftovers = settings.leftovers
@@ -59,7 +61,7 @@ def plan_for(config: pytest.Config) -> Plan | None:
     try:
         if options["limit"] is not None and options["limit"].strip().lower() in OFF:
             return None
-        asked = any(options[name] is not None for name in ("limit", "test_limit", "report"))
+        asked = any(options[name] is not None for name in ("limit", "test_limit", "min_available", "report"))
         joins = bool(os.environ.get(SOCKET))
         enabled = False
         if not asked:

@@ -149,9 +149,22 @@ def header(session: Tie) -> list[str]:
     limit, source = session.limit()
     size = f"at most {format_size(limit)} ({source})" if limit != EVERYTHING else "no limit"
     tests = f", {format_size(plan.test_limit)} added by each test ({plan.test_source})" if plan.test_limit else ""
+    floor = f", {format_size(plan.floor)} to stay available ({plan.floor_source})" if plan.floor else ""
     what = "joined the guard around pytest" if session.joined else "guarded with all processes it starts"
     acts = "; only warns" if plan.action == "warn" else ""
-    lines = [f"memguard: {what}: {size}{tests}{acts}"]
+    lines = [f"memguard: {what}: {size}{tests}{floor}{acts}"]
+    if not session.joined:
+        from pytest_memguard.outputs.beforehand import warning
+
+        line = warning(
+            plan.limit if limit != EVERYTHING else 0,
+            plan.source,
+            plan.floor,
+            plan.floor_source,
+            option="--mem-min-available",
+        )
+        if line:
+            lines.append(f"memguard: {line}")
     if os.getpid() == 1:
         lines.append("memguard: pytest is pid 1 here, which cannot be killed: give the container an init (--init)")
     last = os.path.join(session.aftermath_folder(), "last-death.json") if session.aftermath_folder() else ""

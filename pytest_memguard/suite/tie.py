@@ -213,6 +213,8 @@ class Tie:
             "keep": plan.keep if is_same_host else 0,  # a folder that this host need not have
             "interval": plan.interval,
             "grace": plan.grace,
+            "floor": plan.floor,
+            "floor_source": plan.floor_source,
             "reader": readers.choose(os.environ),
         }
         hello = {

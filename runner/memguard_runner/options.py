@@ -14,12 +14,21 @@ if TYPE_CHECKING:
 _WITH_VALUE = {
     "-t": "limit",
     "--limit": "limit",
+    "--min-available": "min_available",
     "-i": "interval",
     "--interval": "interval",
     "-l": "log",
     "--log": "log",
     "--grace": "grace",
     "--profile": "profile",
+}
+_EXAMPLES = {
+    "limit": "500",
+    "min_available": "500",
+    "interval": "5",
+    "log": "memory.log",
+    "grace": "10",
+    "profile": "ci",
 }
 _SWITCHES: dict[str, tuple[str, bool]] = {
     "-v": ("verbose", True),
@@ -124,7 +133,7 @@ def _split_short(word: str) -> tuple[str, str | None]:
 
 
 def _example(name: str) -> str:
-    value = {"limit": "500", "interval": "5", "log": "memory.log", "grace": "10", "profile": "ci"}[_WITH_VALUE[name]]
+    value = _EXAMPLES[_WITH_VALUE[name]]
     return f"for example `memguard-test {name} {value} bun test`"
 
 

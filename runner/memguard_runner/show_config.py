@@ -44,7 +44,7 @@ def _written(name: str, value: object) -> str:
         return "none"
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int) and name in ("limit", "warn"):
+    if isinstance(value, int) and name in ("limit", "min_available", "warn"):
         return format_size(value)
     if name == "keep":
         return str(value)

@@ -161,6 +161,8 @@ def supervise(setup: Setup, pid: int, started: float, kernel: KernelKills) -> in
         reader=reader.name,
         started=time.time() - (time.monotonic() - started),
         directory=_directory(),
+        floor=settings.min_available or 0,
+        floor_source=settings.source("min_available") if settings.min_available else "",
     )
     sinks = _open_sinks(settings, console)
     guard = Guard(
@@ -178,7 +180,11 @@ def supervise(setup: Setup, pid: int, started: float, kernel: KernelKills) -> in
         started=started,
     )
     host.visitors = Visitors(setup.socket_path, host, guard, reader, tree, meter, kernel, settings, console)
-    _warn_about_limit(settings, console)
+    _warn_about_memory(settings, console)
+    if settings.min_available:
+        from pytest_memguard.engine.floor import watch_over
+
+        guard.watch = watch_over(run)
     breach, ending = guard.run()
     host.reap()  # the command may have become a zombie after the last look, and its status is the answer
     host.visitors.close()
@@ -283,19 +289,14 @@ def _report(
         notify(run, outcome)
 
 
-def _warn_about_limit(settings: Settings, console: Console) -> None:
-    from pytest_memguard.errors import ReadError
-    from pytest_memguard.units import format_size
+def _warn_about_memory(settings: Settings, console: Console) -> None:
+    """Say what cannot work as it is set, before it shows."""
+    from pytest_memguard.outputs.beforehand import warning
 
-    try:
-        usable, source = machine.usable_memory(), machine.usable_memory_source()
-    except ReadError:
-        return
-    if settings.limit > usable:
-        console.line(
-            f"warning: the limit {format_size(settings.limit)} ({settings.source('limit')}) is above {source}, "
-            f"{format_size(usable)}: the system runs short before memguard acts; choose a lower limit"
-        )
+    floor, floor_source = settings.min_available or 0, settings.source("min_available")
+    line = warning(settings.limit, settings.source("limit"), floor, floor_source, option="--min-available")
+    if line:
+        console.line(line)
 
 
 def _directory() -> str:

