@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import calls, cpu, crossing, document, log, machine, memory, overshoot, start, suites, trivial
+from . import calls, cpu, crossing, document, log, machine, memory, overshoot, reading, start, suites, trivial
 from .context import CannotMeasure, Context
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ MEASUREMENTS: dict[str, Callable[[Context], Report]] = {
     "overshoot": overshoot.measure,
     "crossing": crossing.measure,
     "log": log.measure,
+    "report": reading.measure,
     "pytest": trivial.measure,
     "suites": suites.measure,
 }

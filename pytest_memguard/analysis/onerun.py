@@ -16,6 +16,7 @@ MOST_TESTS = 2000  # twice as many are held before the smaller half is left out
 COARSE_BUCKETS, COARSE_TESTS = 30, 50  # of a run that is not the last ones of its log
 LATER_RUN = 3600.0  # seconds of silence after which the same process group, without a name for the run, is another run
 CLOCK_TOLERANCE = 60.0  # seconds between clock and elapsed time that are worth a note
+STAMP_KEPT = 40  # characters
 CLOCK_DRIFT = 0.002  # of the time: four times what adjtimex(2) may slew a clock
 
 EVENTS = (events.STARTED, events.SNAPSHOT, events.WARNING, events.BREACH, events.FINISHED)
@@ -46,7 +47,6 @@ class OneRun:
         self._largest_size = -1
         self._elapsed = 0.0
         self._stamp = ""
-        self._clock: float | None = None  # the last timestamp
         self._has_elapsed = False
 
     def add(self, line: dict[str, Any], event: str, size: int) -> None:
@@ -75,7 +75,8 @@ class OneRun:
         if event == events.STARTED:
             return self._facts.samples > 0
         now = fields.moment(line.get("timestamp"))
-        return now is not None and self._clock is not None and now - self._clock > LATER_RUN
+        before = fields.moment(self._stamp)
+        return now is not None and before is not None and now - before > LATER_RUN
 
     def coarsen(self) -> None:
         """Keep less from now on: a log may hold thousands of runs."""
@@ -109,17 +110,14 @@ class OneRun:
 
     def _time(self, line: dict[str, Any]) -> float:
         """Return the seconds since the start: as the line says, or by the clock, which may jump back."""
-        stamp = line.get("timestamp")
-        if not isinstance(stamp, str):
-            stamp = ""
+        stamp = fields.text(line.get("timestamp"), STAMP_KEPT)
         elapsed = fields.seconds(line.get("elapsedSeconds"))
         # Texts of one format compare like times, so the clock is parsed only where it matters.
         if elapsed is None or not self._stamp or (stamp and stamp < self._stamp):
-            before, now = self._clock, fields.moment(stamp)
+            before, now = fields.moment(self._stamp), fields.moment(stamp)
             since = 0.0
-            if now is not None:
-                self._clock = now
-                since = now - before if before is not None else 0.0
+            if now is not None and before is not None:
+                since = now - before
             if since < 0:
                 self.set_back += 1
             if elapsed is None:

@@ -37,14 +37,14 @@ def gathered(data):
 
 
 def test_a_whole_run_is_read_with_all_its_facts(read):
-    breach = a_line(7.5, 810, "breach")
-    log = read(*a_run([100, 300, 200])[:-1], breach, an_end(8.0, verdict="memory", status=137, peak=812))
+    breach = a_line(9.5, 810, "breach")
+    log = read(*a_run([100, 300, 200])[:-1], breach, an_end(10.0, verdict="memory", status=137, peak=812))
     [run] = log.runs
     assert (run.identifier, run.command, run.directory) == ("cafe", "bun test", "/home/ann/shop")
     assert (run.limit, run.limit_source, run.reader) == (800 * MB, "-t", "linux")
-    assert (run.verdict, run.exit_status, run.peak, run.peak_at) == ("memory", 137, 812 * MB, 4.0)
+    assert (run.verdict, run.exit_status, run.peak, run.peak_at) == ("memory", 137, 812 * MB, 5.0)
     assert (run.started, run.samples) == (BEGIN, 6)
-    assert run.duration == 9.0
+    assert run.duration == 10.0
     assert run.breach.total == run.peak_point.total == 810 * MB
     assert run.peak_point.processes[0].command == "bun test"
     assert [point.event for point in run.points if point.event != "snapshot"] == ["started", "breach", "finished"]
@@ -245,6 +245,14 @@ def test_a_clock_set_back_is_told_and_time_goes_on(read):
     [run] = log.runs
     assert [point.elapsed for point in run.points] == [0, 3, 3, 6, 9]
     assert "the clock was set back once" in log.notes
+
+
+def test_a_clock_set_back_is_told_where_elapsed_seconds_go_on(read):
+    lines = a_run([10, 20, 30])
+    lines[2]["timestamp"] = "2025-01-07T10:30:40Z"
+    log = read(*lines)
+    assert log.runs[0].duration == 12.0
+    assert log.notes == ["the clock was set back once"]
 
 
 def test_elapsed_seconds_count_more_than_the_clock(read):
