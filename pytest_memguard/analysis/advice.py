@@ -1,0 +1,124 @@
+"""A limit for a command from what its past runs needed: the largest peak and a margin, or a lower bound."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pytest_memguard import events
+from pytest_memguard.units import MB, format_size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+BASE_MARGIN = 0.15  # of the largest peak: the next run sees other data
+FEW_RUNS_MARGIN = 0.35  # ... and so much more divided by the number of runs: one run says little about the next
+MOST_MARGIN = 1.0
+LEAST_MARGIN = 25 * MB
+ABOVE_STOPPED = 0.25
+STEP = 50 * MB
+WENT_THROUGH = (events.OK, events.FAILED)  # a failed test needed its memory all the same
+
+
+@dataclass(frozen=True, slots=True)
+class PastRun:
+    """What is needed of a past run; `peak` in bytes, `verdict` None when it has no end."""
+
+    command: str
+    verdict: str | None
+    peak: int
+
+
+@dataclass(slots=True)
+class Advice:
+    """A limit for one command, in bytes. `at_least`: what it needs is not known, but that it is more than was seen."""
+
+    command: str
+    limit: int = 0
+    at_least: bool = False
+    peaks: list[int] = field(default_factory=list)  # of the runs that went through
+    stopped: list[int] = field(default_factory=list)  # of those that memory ended, whoever stopped them
+    broken_off: list[int] = field(default_factory=list)  # of those that somebody or something else ended
+    margin: float = 0.0  # share of the largest peak
+    few: float = 0.0  # the parts of it
+    spread: float = 0.0
+
+    @property
+    def largest(self) -> int:
+        """The largest peak of a run that went through, 0 when none did."""
+        return max(self.peaks, default=0)
+
+    @property
+    def highest_stopped(self) -> int:
+        """The most that a run held that memory ended."""
+        return max(self.stopped, default=0)
+
+    def how(self) -> list[str]:
+        """Return in sentences how the limit was computed."""
+        return _sentences(self)
+
+
+def advise(runs: Iterable[PastRun], key: Callable[[str], str | None]) -> tuple[list[Advice], int]:
+    """Return advice for each command, by `key` of the run's command, and how many runs have no key or no figure."""
+    groups: dict[str, Advice] = {}
+    left_out = 0
+    for run in runs:
+        name = key(run.command) if run.peak > 0 else None
+        if name is None:
+            left_out += 1
+            continue
+        advice = groups.setdefault(name, Advice(name))
+        if run.verdict in WENT_THROUGH:
+            advice.peaks.append(run.peak)
+        elif run.verdict in (events.MEMORY, events.KERNEL_OOM):
+            advice.stopped.append(run.peak)
+        else:
+            advice.broken_off.append(run.peak)
+    for advice in groups.values():
+        _decide(advice)
+    return [groups[name] for name in sorted(groups)], left_out
+
+
+def _decide(advice: Advice) -> None:
+    if advice.peaks:
+        advice.few = FEW_RUNS_MARGIN / len(advice.peaks)
+        advice.spread = statistics.pstdev(advice.peaks) / advice.largest
+        advice.margin = min(MOST_MARGIN, BASE_MARGIN + advice.few + advice.spread)
+        advice.limit = _rounded(max(advice.largest * (1 + advice.margin), advice.largest + LEAST_MARGIN))
+    seen = max([advice.highest_stopped, *advice.broken_off])
+    if seen > advice.limit or not advice.peaks:
+        advice.limit = _rounded(max(seen * (1 + ABOVE_STOPPED), seen + LEAST_MARGIN))
+        advice.at_least = True
+
+
+def _rounded(size: float) -> int:
+    return int(-(-size // STEP)) * STEP
+
+
+def _sentences(advice: Advice) -> list[str]:
+    sentences = []
+    if advice.peaks:
+        count = len(advice.peaks)
+        runs = "1 run needed" if count == 1 else f"{count} runs needed at most"
+        sentences.append(f"{runs} {format_size(advice.largest)}")
+    if not advice.at_least:
+        parts = [f"{_percent(BASE_MARGIN)} in any case", f"{_percent(advice.few)} for so few runs"]
+        if _percent(advice.spread) != "0 %":
+            parts.append(f"{_percent(advice.spread)} for their spread")
+        sentences.append(f"plus {_percent(advice.margin)} ({', '.join(parts)}), rounded up to 50 MB")
+    if advice.stopped:
+        count = len(advice.stopped)
+        were = "1 run was" if count == 1 else f"{count} runs were"
+        sentences.append(f"{were} stopped for memory, at {format_size(advice.highest_stopped)} at most")
+    if advice.broken_off and max(advice.broken_off) > advice.largest:
+        sentences.append(f"a run that was broken off held {format_size(max(advice.broken_off))}")
+    if advice.at_least:
+        stopped = advice.highest_stopped > advice.largest
+        why = "it needs more than that, or it leaks" if stopped else "what it needs to the end is not known"
+        sentences.append(f"so {why}: at least {format_size(advice.limit)}")
+    return sentences
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.0f} %"

@@ -1,0 +1,212 @@
+"""`memguard suggest`: a limit for each command from what its past runs needed, as lines for pyproject.toml."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from memguard_runner import statuses
+from pytest_memguard.analysis import kept
+from pytest_memguard.analysis.advice import PastRun, advise
+from pytest_memguard.analysis.prefix import prefix_of
+from pytest_memguard.config import load_settings
+from pytest_memguard.engine.commandline import printable
+from pytest_memguard.errors import UsageError
+from pytest_memguard.settings import PYTEST, RUNNER
+from pytest_memguard.units import format_size, megabytes
+
+from . import pyproject, reportlogs, tomledit
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Sequence
+
+    from pytest_memguard.analysis.advice import Advice
+    from pytest_memguard.config import ConfigFile
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.description = (
+        "A limit for each command, from the runs that were kept of this project, or from logs. "
+        "What is printed is TOML: paste it, or let --write put it into pyproject.toml."
+    )
+    parser.add_argument("logs", nargs="*", metavar="LOG", help="logs, folders of logs, or numbers from `memguard runs`")
+    parser.add_argument("--all", action="store_true", help="take the kept runs of all folders, not only this project's")
+    parser.add_argument("--write", action="store_true", help="write the limits into the nearest pyproject.toml")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print suggestions, and write them when asked to."""
+    path, config = pyproject.find(pyproject.current_directory())
+    runs, where = _runs(options.logs, path, everywhere=options.all)
+    advices, left_out = advise(runs, key_for(config))
+    changes = _write(path, config, advices) if options.write else {}
+    if options.json:
+        _print(json.dumps(_facts(path, config, advices, left_out, changes), indent=2))
+        return statuses.OK
+    if not advices:
+        _print(f"# no suggestions: {where} {_of(len(runs))}{', none with a figure and a name' if runs else ''}")
+        if not runs:
+            _print("# run your tests with memguard-test a few times first, then ask again")
+    elif options.write:
+        for line in _told(path, config, advices, changes):
+            _print(line)
+    else:
+        for advice in advices:
+            _print("\n".join(_lines(advice, config)) + "\n")
+    if left_out and advices:
+        _print(f"# {_of(left_out)} left out: shorter than a look, or a command of one line such as `sh -c`")
+    return statuses.OK
+
+
+def project_runs(path: str | None, directory: str) -> list[PastRun]:
+    """Return the kept runs that were started in the folder of `path` (else in `directory`) or below it."""
+    root = os.path.dirname(path) if path else directory
+    return [
+        PastRun(each.command, each.verdict, each.peak)
+        for each in kept.all_runs()
+        if each.directory == root or each.directory.startswith(root.rstrip("/") + "/")
+    ]
+
+
+def key_for(config: ConfigFile | None) -> Callable[[str], str | None]:
+    """Return what names the table of a command: one that is there and matches as well, else the useful prefix."""
+
+    def key(command: str) -> str | None:
+        prefix = prefix_of(command)
+        words = command.split()
+        matching = config.for_command(words) if config is not None and words else None
+        if matching is not None and (prefix is None or len(matching[0].split()) >= len(prefix.split())):
+            return matching[0]
+        return prefix
+
+    return key
+
+
+def _runs(logs: Sequence[str], path: str | None, *, everywhere: bool) -> tuple[list[PastRun], str]:
+    """Return the runs to learn from, and where they were looked for."""
+    if logs:
+        found = [each for log in reportlogs.Logs(reportlogs.find(logs)) for each in log.runs]
+        return [PastRun(each.command, each.verdict, each.peak) for each in found], "the logs hold"
+    if everywhere:
+        return [PastRun(each.command, each.verdict, each.peak) for each in kept.all_runs()], "there are"
+    directory = pyproject.current_directory()
+    root = os.path.dirname(path) if path else directory
+    return project_runs(path, directory), f"of {printable(root)} there are"
+
+
+def _lines(advice: Advice, config: ConfigFile | None) -> list[str]:
+    """Return the advice as TOML; what is only a lower bound stands in comments."""
+    how = "; ".join(advice.how())
+    now = _current(config, advice.command)
+    lines = [f"# {printable(advice.command)}: {how}"]
+    if now is not None:
+        lines.append(f"# its limit is {now[1]} now: change the table that is there, or use --write")
+    sign = "# " if advice.at_least or now is not None else ""
+    return [*lines, *(sign + line for line in tomledit.table(advice.command, megabytes(advice.limit)))]
+
+
+def _write(path: str | None, config: ConfigFile | None, advices: list[Advice]) -> dict[str, tuple[int | None, str]]:
+    """Write the limits that are known; return for each command that changed what it was, in bytes and as written."""
+    if path is None:
+        here = printable(pyproject.current_directory())
+        raise UsageError(
+            f"no {pyproject.NAME} in {here} or above: `memguard init` makes one, or paste the lines that "
+            "`memguard suggest` prints into one of yours"
+        )
+    known = {advice.command: advice for advice in advices if not advice.at_least}
+    changes: dict[str, tuple[int | None, str]] = {}
+    for command, advice in known.items():
+        now = _current(config, command)
+        if now is None or now[0] != advice.limit:
+            changes[command] = (now[0], now[1]) if now is not None else (None, "")
+    if not changes:
+        return {}
+    before = pyproject.read(path)
+    after = tomledit.with_limits(path, before, {command: megabytes(known[command].limit) for command in changes})
+    limits = pyproject.check(path, after, [command.split() for command in changes])
+    for command, limit in zip(changes, limits, strict=True):
+        if limit != known[command].limit:
+            raise UsageError(f"{printable(path)}: {printable(command)!r} would not get its limit; paste the lines")
+    pyproject.replace(path, before, after)
+    return changes
+
+
+def _told(
+    path: str | None, config: ConfigFile | None, advices: list[Advice], changes: dict[str, tuple[int | None, str]]
+) -> list[str]:
+    """Return what --write did, a line for each command."""
+    lines = []
+    for advice in advices:
+        name, limit = printable(advice.command), format_size(advice.limit)
+        how = "; ".join(advice.how())
+        if advice.command in changes:
+            before, written = changes[advice.command]
+            if before is None:
+                what = f"limit {limit}, new"
+            else:
+                what = f"limit {'raised' if advice.limit > before else 'LOWERED'} from {written} to {limit}"
+            lines.append(f"{name}: {what} ({how})")
+        elif advice.at_least:
+            lines.append(f"{name}: not written ({how})")
+        else:
+            now = _current(config, advice.command)
+            lines.append(f"{name}: limit stays {now[1] if now else limit} ({how})")
+    lines.append(f"{printable(path or '')} {'was changed' if changes else 'stays as it is'}")
+    return lines
+
+
+def _current(config: ConfigFile | None, command: str) -> tuple[int, str] | None:
+    """Return the limit that stands in the table of this command, in bytes and as it is written there."""
+    if config is None:
+        return None
+    entry = config.commands.get(tuple(command.split()))
+    if entry is None or "limit" not in entry[1]:
+        return None
+    written = entry[1]["limit"]
+    door = PYTEST if command == "pytest" else RUNNER
+    settings = load_settings(command.split(), {}, {}, os.path.dirname(config.path), door=door)
+    in_bytes = format_size(settings.limit)
+    text = in_bytes if not isinstance(written, str) else f'"{printable(written)}"'
+    return settings.limit, text
+
+
+def _facts(
+    path: str | None,
+    config: ConfigFile | None,
+    advices: list[Advice],
+    left_out: int,
+    changes: dict[str, tuple[int | None, str]],
+) -> dict[str, Any]:
+    suggestions = []
+    for advice in advices:
+        now = _current(config, advice.command)
+        suggestions.append(
+            {
+                "command": advice.command,
+                "limitMB": megabytes(advice.limit),
+                "atLeast": advice.at_least,
+                "currentMB": megabytes(now[0]) if now is not None else None,
+                "written": advice.command in changes,
+                "runs": len(advice.peaks),
+                "largestMB": megabytes(advice.largest),
+                "marginPercent": round(advice.margin * 100, 1),
+                "stopped": len(advice.stopped),
+                "stoppedMB": megabytes(advice.highest_stopped),
+                "brokenOff": len(advice.broken_off),
+                "how": advice.how(),
+            }
+        )
+    return {"file": path, "leftOut": left_out, "suggestions": suggestions}
+
+
+def _of(count: int) -> str:
+    return "1 run" if count == 1 else f"{count or 'no'} runs"
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
