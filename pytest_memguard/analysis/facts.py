@@ -73,6 +73,12 @@ class RunFacts:
     peak_command: str = ""
     peak_point: Point | None = None  # the largest snapshot, never thinned away
     breach: Point | None = None
+    floor: int = 0  # what had to stay available on the machine, 0 when nobody asked
+    floor_source: str = ""
+    available: int | None = (
+        None  # at the breach, when it was the machine that ran short and not the limit that was passed
+    )
+    machine_used: int = 0  # by everybody, then
     samples: int = 0
     points: list[Point] = field(default_factory=list)
     tests: dict[tuple[str, str], TestPeak] = field(default_factory=dict)  # by name and worker

@@ -143,6 +143,8 @@ class OneRun:
             self.begun = True
             facts.command = fields.text(line.get("command")) or facts.command
             facts.directory = fields.text(line.get("directory"))
+            facts.floor = fields.amount(line.get("floorMB")) or 0
+            facts.floor_source = fields.text(line.get("floorSource"))
             facts.limit_source = fields.text(line.get("limitSource"))
             facts.reader = fields.text(line.get("reader"))
         elif reading.event == events.FINISHED:
@@ -155,6 +157,9 @@ class OneRun:
         point = self._point(reading)
         if reading.event == events.BREACH:
             facts.breach = point
+            facts.available = fields.amount(line.get("availableMB"))
+            facts.floor = fields.amount(line.get("floorMB")) or facts.floor
+            facts.machine_used = fields.amount(line.get("machineUsedMB")) or 0
         kept = [mark for mark in self._landmarks if mark.event == reading.event]
         if reading.event not in _LANDMARKS:
             self._landmarks = [mark for mark in self._landmarks if mark not in kept]

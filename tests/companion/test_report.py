@@ -59,6 +59,18 @@ def test_a_breached_run_is_reported_with_verdict_peak_growth_and_culprits(report
     assert ended.err == ""
 
 
+def test_a_run_that_was_stopped_for_the_machine_says_so(report):
+    lines = a_run([100, 200], floorMB=500, floorSource="--min-available")[:-1]
+    breach = a_line(9.5, 300, "breach", availableMB=420, floorMB=500, machineUsedMB=7700)
+    short = [*lines, breach, an_end(10.0, verdict="memory", status=137, peak=300)]
+    assert (
+        "stopped by memguard within its limit because the machine ran short: 420 MB available, min-available 500 MB "
+        "(--min-available), exit status 137"
+    ) in joined(report(short=short))
+    [log] = json.loads(report("--json", short=short).out)["logs"]
+    assert [log["runs"][0][key] for key in ("floorMB", "availableMB", "machineUsedMB")] == [500, 420, 7700]
+
+
 def test_a_run_that_may_go_on_tells_the_time_left(report):
     ended = report(slow=a_run([100 + number for number in range(200)])[:-1])
     assert re.search(r"growth 20 MB/min after the warm-up; 25 min( \d s)? until the limit at that rate", joined(ended))

@@ -29,7 +29,7 @@ def verdict(run: RunFacts, now: float | None = None) -> str:
     words = {
         events.OK: "ok",
         events.FAILED: f"failed, {status}",
-        events.MEMORY: f"stopped by memguard at its limit, {status}",
+        events.MEMORY: f"stopped by memguard {_reason(run)}, {status}",
         events.KERNEL_OOM: f"killed by the kernel's OOM killer, {status}",
         events.SIGNAL: f"ended by {_signal(run)}, {status}",
         events.INTERRUPTED: f"interrupted, {status}",
@@ -95,6 +95,14 @@ def moment(seconds: float) -> str:
 def snapshots(count: int) -> str:
     """Return "1 snapshot", "1,260 snapshots"."""
     return "1 snapshot" if count == 1 else f"{count:,} snapshots"
+
+
+def _reason(run: RunFacts) -> str:
+    if run.available is None:
+        return "at its limit"
+    least = f", min-available {format_size(run.floor)}" if run.floor else ""
+    source = f" ({run.floor_source})" if run.floor_source else ""
+    return f"within its limit because the machine ran short: {format_size(run.available)} available{least}{source}"
 
 
 def _signal(run: RunFacts) -> str:
