@@ -32,7 +32,7 @@ def tell(
     """Print and write how a session died. `facts` are those of its hello, `running` the workers that had a test."""
     from .ci import print_lines
 
-    print_lines(console, lines(death, running, killed), f"pytest_{death['pid']}")
+    print_lines(console, lines(death, running, killed), f"pytest_{death['pid']}", killed=True)
     tests = [other["test"] for other in running if other["test"]]
     text = [summary(death), *(describe(death["record"]) if "record" in death else [])]
     path = _write_record(facts, {**death, "running": tests, "time": time.time()})

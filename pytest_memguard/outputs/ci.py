@@ -30,9 +30,16 @@ def which(environ: Mapping[str, str]) -> str:
     return GITLAB if environ.get("GITLAB_CI") == "true" else PLAIN
 
 
-def print_lines(console: Console, lines: Sequence[str], name: str) -> None:
-    """Print a post-mortem. In GitLab all but its first line is a section that can be folded; `name` is its own."""
-    if len(lines) > 1 and which(os.environ) == GITLAB:
+def print_lines(console: Console, lines: Sequence[str], name: str, *, killed: bool) -> None:
+    """Print a post-mortem. In GitLab all but its first line is a section that can be folded; `name` is its own.
+
+    In GitHub it must not be folded: who was killed (`killed`) may have opened a group, as `bun test` does for each
+    file, and what follows would be hidden in it.
+    """
+    ci = which(os.environ)
+    if killed and lines and ci == GITHUB:
+        console.write("\n::endgroup::\n")  # the line feed ends what the command had begun to write
+    if len(lines) > 1 and ci == GITLAB:
         section = f"memguard_{''.join(character for character in name if character.isalnum())[:40]}"
         now = int(time.time())
         # GitLab shows what follows the marker as the section's title, and finds markers in the middle of a line, too.

@@ -281,7 +281,9 @@ def _report(
         from pytest_memguard.outputs import ci
         from pytest_memguard.outputs.postmortem import report
 
-        ci.print_lines(console, report(run, outcome, verbose=settings.verbose), run.identifier)
+        lines = report(run, outcome, verbose=settings.verbose)
+        killed = outcome.verdict in (events.MEMORY, events.KERNEL_OOM)
+        ci.print_lines(console, lines, run.identifier, killed=killed)
         ci.tell_run(console, run, outcome, points)
     if outcome.verdict == events.MEMORY and settings.notify:
         from pytest_memguard.outputs.notification import notify

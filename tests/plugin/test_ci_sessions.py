@@ -251,3 +251,12 @@ def test_a_try_that_was_repeated_is_a_warning(sessions: Sessions) -> None:
     assert result.counts["passed"] == 1
     (warning,) = annotations(result.err)
     assert warning.level == "warning"
+
+
+def test_without_a_log_of_its_own_the_chart_is_made_of_the_one_that_is_kept(sessions: Sessions) -> None:
+    sessions.write("test_it.py", "import time, hogs\ndef test_it():\n    time.sleep(1.5)\n    hogs.private()\n")
+    result = in_github(sessions, LIMIT, "test_it.py", MEMGUARD_INTERVAL="0.2", XDG_STATE_HOME=str(sessions.folder))
+    assert len(annotations(result.err)) == 1
+    held, limit = summary(sessions).lines_of_chart()
+    assert set(limit) == {200}
+    assert sum(value < 100 for value in held) > 30  # of 60: most of the time it slept

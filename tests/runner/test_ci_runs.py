@@ -48,6 +48,13 @@ def test_the_annotation_follows_the_plain_lines_and_stdout_is_the_commands_own(m
     assert lines[-1].startswith("::error title=")
 
 
+def test_a_group_that_the_command_has_opened_does_not_hide_what_memguard_says(memguard: Memguard) -> None:
+    command = ["sh", "-c", 'printf "::group::tests\\nhalf a line" >&2; "$@"; true', "sh", *HOG[2:]]
+    lines = in_github(memguard, "-t", 60, *command).err.splitlines()
+    assert lines[:3] == ["::group::tests", "half a line", "::endgroup::"]
+    assert lines[3].startswith("memguard: stopped ")
+
+
 def test_what_stands_in_a_command_cannot_end_the_annotation_or_begin_another(memguard: Memguard) -> None:
     odd = "#\n::error file=a.py::forged\r%0A%25 a,b:c"
     code = f"{LIMITED}held = bytearray(90 << 20); import time; time.sleep(60)"

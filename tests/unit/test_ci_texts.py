@@ -13,7 +13,7 @@ from hypothesis import strategies as some
 
 from pytest_memguard import events
 from pytest_memguard.jsonline import encode
-from pytest_memguard.outputs import annotation, incident, jobsummary, trail
+from pytest_memguard.outputs import annotation, incident, jobsummary, runfolder, trail
 
 LETTERS = some.characters(codec="utf-8")
 
@@ -143,7 +143,21 @@ def test_the_history_of_a_run_is_found_among_others_in_a_damaged_log(tmp_path):
     assert trail.read(str(log), "mine", last) == [(0.0, 0), (3.0, 50 * MB), *last]
 
 
-def test_without_a_readable_log_the_last_seconds_are_all(tmp_path):
+def test_the_log_that_was_kept_is_found_by_its_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    place = tmp_path / "memguard" / "runs"
+    place.mkdir(parents=True)
+    for number, run in enumerate(["other", "mine", "another"]):
+        name = runfolder.name_for(1736245845.0 + number, "/home/ann/shop")
+        points = lines_of(run, (0.0, 0, "started"), (3.0, 50 + number, "snapshot"), (6.0, 70, "snapshot"))
+        (place / name).write_bytes(b"".join(map(encode, points)))
+    (place / "note.txt").write_text('"run": "mine"')
+    assert trail.read("", "mine") == [(0.0, 0), (3.0, 51 * MB), (6.0, 70 * MB)]
+    assert trail.read(None, "nobody's") == []
+
+
+def test_without_a_readable_log_the_last_seconds_are_all(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     os.mkfifo(tmp_path / "pipe")
     last = [(4.0, 60 * MB), (7.0, 90 * MB)]
     for log in (None, "", str(tmp_path / "none"), str(tmp_path), str(tmp_path / "pipe")):
