@@ -59,6 +59,20 @@ def test_a_breached_run_is_reported_with_verdict_peak_growth_and_culprits(report
     assert ended.err == ""
 
 
+def test_the_process_that_grew_most_is_named(report):
+    lines = a_run([100 + 5 * number for number in range(50)])
+    for number, line in enumerate(lines[1:-1]):
+        line["processes"] = [
+            {"pid": 7, "command": "node leak.js", "memoryMB": 10 + 5 * number},
+            {"pid": 8, "command": "sh", "memoryMB": 90},
+        ]
+    ended = report(leak=lines)
+    assert "grew most node leak.js (pid 7): 180 MB of the 180 MB that all grew by" in joined(ended)
+    [log] = json.loads(report("--json", leak=lines).out)["logs"]
+    assert log["runs"][0]["growers"] == [{"pid": 7, "command": "node leak.js", "grownMB": 180}]
+    assert "| grew most | node leak.js" in report("--markdown", leak=lines).out
+
+
 def test_a_run_that_was_stopped_for_the_machine_says_so(report):
     lines = a_run([100, 200], floorMB=500, floorSource="--min-available")[:-1]
     breach = a_line(9.5, 300, "breach", availableMB=420, floorMB=500, machineUsedMB=7700)

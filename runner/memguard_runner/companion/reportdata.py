@@ -8,6 +8,7 @@ import json
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from pytest_memguard.analysis.growers import growers
 from pytest_memguard.analysis.shape import shape_of
 from pytest_memguard.units import MB, megabytes
 
@@ -111,6 +112,10 @@ def _run(run: RunFacts) -> dict[str, Any]:
         "secondsUntilLimit": round(shape.left, 3) if shape.left is not None else None,
         "shape": shape.kind.value,
         "shapeEvidence": shape.evidence,
+        "growers": [
+            {"pid": grower.pid, "command": grower.command, "grownMB": megabytes(grower.grown)}
+            for grower in growers(run)
+        ],
         "largestSnapshot": _point(run.peak_point) if run.peak_point else None,
         "breach": _point(run.breach) if run.breach else None,
         "tests": [

@@ -40,12 +40,13 @@ def run_report(run: RunFacts) -> list[str]:
         ("peak", _text(wording.peak(run))),
         ("growth", _text(wording.growth(shape))),
         ("shape", _text(f"{shape.title}. {shape.evidence}")),
+        ("grew most", _text(wording.grower(run, shape))),
         ("when", f"{wording.moment(run.started)}, {format_seconds(run.duration)}, {wording.snapshots(run.samples)}"),
     ]
     if run.directory:
         facts.append(("where", code(run.directory)))
     lines = [f"### {code(run.command or 'command unknown')}", "", "| | |", "|---|---|"]
-    lines += [f"| {name} | {value} |" for name, value in facts]
+    lines += [f"| {name} | {value} |" for name, value in facts if value]
     drawn = as_text(chart(run, CHART_WIDTH))
     lines += ["", "```text", *drawn, "```"] if drawn else []
     return [*lines, *_processes(run), *_tests(run)]

@@ -93,7 +93,10 @@ def _facts(run: RunFacts, screen: Screen) -> list[str]:
     lines = [line[:INDENT] + screen.coloured(line[INDENT:], wording.verdict_colour(run)) for line in verdict]
     lines += screen.paragraph("peak", printable(wording.peak(run)), INDENT)
     lines += screen.paragraph("growth", wording.growth(shape), INDENT)
-    return lines + screen.paragraph("shape", f"{shape.title}. {shape.evidence}", INDENT)
+    lines += screen.paragraph("shape", f"{shape.title}. {shape.evidence}", INDENT)
+    if grower := wording.grower(run, shape):
+        lines += screen.paragraph("grew most", printable(grower), INDENT)
+    return lines
 
 
 def _tests(run: RunFacts, screen: Screen) -> list[str]:

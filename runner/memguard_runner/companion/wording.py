@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from memguard_runner import statuses
 from pytest_memguard import events
+from pytest_memguard.analysis.growers import growers
 from pytest_memguard.analysis.shape import Kind, rate
 from pytest_memguard.engine.signals import name_of
 from pytest_memguard.units import format_seconds, format_size
@@ -77,6 +78,16 @@ def growth(shape: Shape) -> str:
     if shape.left is not None:
         text += f"; {format_seconds(shape.left)} until the limit at that rate" if shape.left else "; at the limit now"
     return text
+
+
+def grower(run: RunFacts, shape: Shape) -> str:
+    """Return which process grew most, "" where nothing grew that matters."""
+    found = growers(run)
+    if shape.kind not in (Kind.LEAK, Kind.UNKNOWN) or not found:
+        return ""
+    most = found[0]
+    whole = sum(grower.grown for grower in found)
+    return f"{most.command} (pid {most.pid}): {format_size(most.grown)} of the {format_size(whole)} that all grew by"
 
 
 def short_growth(shape: Shape) -> str:
