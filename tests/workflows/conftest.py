@@ -15,7 +15,7 @@ from runs import BUN_PROJECT, ROOT, Memguard, find_bun
 from terminals import Terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from runs import Result, Run
@@ -130,6 +130,22 @@ def open_terminal(flow: Flow) -> Iterator[Callable[..., Terminal]]:
     yield start
     for terminal in terminals:
         terminal.leave()
+
+
+@pytest.fixture
+def interrupt(flow: Flow, open_terminal: Callable[..., Terminal]) -> Callable[..., None]:
+    """Types a command into an interactive shell, presses Ctrl-C once `state` is reached, and expects nobody left."""
+
+    def type_and_press(command: Sequence[str], state: Callable[[], object]) -> None:
+        terminal = open_terminal("bash", "--norc", "--noprofile", "-i")
+        terminal.wait_for_text("ready> ")
+        terminal.type(shlex.join(command))
+        terminal.wait_for(state, "what is to be interrupted")
+        terminal.press("\x03")
+        terminal.wait_for_text("ready> ", times=2)
+        terminal.wait_for(lambda: flow.memguard.processes().keys() <= {terminal.child.pid}, "the end of all others")
+
+    return type_and_press
 
 
 @pytest.fixture

@@ -13,8 +13,6 @@ from samples import samples
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from terminals import Terminal
-
     from conftest import Flow
 
 pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="needs make")
@@ -62,13 +60,9 @@ def test_a_whole_make_can_be_guarded(shop: Flow) -> None:
     assert (result.status, result.own) == (0, "")
 
 
-def test_ctrl_c_ends_make_and_its_recipes(flow: Flow, open_terminal: Callable[..., Terminal]) -> None:
-    flow.write("Makefile", STUBBORN.replace("memguard-test", "memguard-test --grace 0.2").replace("TERM INT", "TERM"))
-    terminal = open_terminal("make", "test")
-    wait_for((flow.folder / "ready").exists, "the recipe")
-    terminal.press("\x03")
-    assert terminal.wait_for_end() != 0
-    wait_for(lambda: not flow.memguard.processes(), "the end of all processes")
+def test_ctrl_c_ends_make_and_its_recipes(flow: Flow, interrupt: Callable[..., None]) -> None:
+    flow.write("Makefile", STUBBORN.replace("TERM INT", "TERM").replace("touch", "setsid sleep 60 & touch"))
+    interrupt(["make", "test"], (flow.folder / "ready").exists)
 
 
 def test_a_make_that_is_asked_to_end_ends_its_recipes(flow: Flow) -> None:
@@ -88,3 +82,11 @@ def test_what_a_shell_ignores_for_its_background_jobs_stays_ignored(flow: Flow) 
     )
     result = flow.run("sh", "-c", script)
     assert (result.status, result.out, result.own) == (0, "SIG_IGN SIG_IGN SIG_DFL\n", "")
+
+
+@pytest.mark.skipif(not shutil.which("just"), reason="needs just")
+def test_just_ends_with_the_status_of_the_stop(flow: Flow) -> None:
+    flow.write("justfile", "test:\n    memguard-test -t 60 python -c \"print(len(bytearray(b'x') * (300 << 20)))\"\n")
+    result = flow.run(shutil.which("just"), "test")
+    assert result.status == 137
+    assert "limit 60 MB (-t)" in result.own

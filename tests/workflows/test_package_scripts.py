@@ -14,8 +14,6 @@ from samples import samples
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from terminals import Terminal
-
     from conftest import Flow
 
 RUNNERS = [
@@ -68,13 +66,10 @@ def test_a_build_has_a_limit_of_its_own(shop: Flow, runner: list[str]) -> None:
 
 @runners
 def test_ctrl_c_ends_a_watching_script_with_all_it_started(
-    shop: Flow, open_terminal: Callable[..., Terminal], runner: list[str]
+    shop: Flow, interrupt: Callable[..., None], runner: list[str]
 ) -> None:
-    terminal = open_terminal("env", "BUN_PROJECT_LEAK=1", "BUN_TEST_MEMORY_THRESHOLD=3000", *runner, "test:watch")
-    wait_for((shop.memguard.folder / "pids").exists, "the worker")
-    terminal.press("\x03")
-    assert terminal.wait_for_end() != 0
-    wait_for(lambda: not shop.memguard.processes(), "the end of all processes")
+    shop.memguard.environ |= {"BUN_PROJECT_LEAK": "1", "BUN_TEST_MEMORY_THRESHOLD": "3000"}
+    interrupt([*runner, "test:watch"], (shop.memguard.folder / "pids").exists)
 
 
 @runners

@@ -11,12 +11,19 @@ from runs import ROOT
 from samples import samples
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from conftest import Flow
 
 PRE_COMMIT = [sys.executable, "-m", "pre_commit"]
 PARTS = [".pre-commit-hooks.yaml", "pyproject.toml", "README.md", "LICENSE", "pytest_memguard", "runner"]
+WAITING = """\
+import pathlib, subprocess, time
+subprocess.Popen(["sleep", "60"], start_new_session=True)
+pathlib.Path("ready").touch()
+time.sleep(60)
+"""
 HOG = "held = [bytearray(1 << 20) for _ in range(2000)]\n"
 COMMIT = ["git", "commit", "-m", "Thumbnails"]
 yaml = pytest.importorskip("yaml")
@@ -96,3 +103,13 @@ def test_a_local_hook_uses_the_memguard_that_is_there(shop: Flow) -> None:
     shop.git("add", ".")
     assert shop.run(*COMMIT).status == 0
     assert shop.git("log", "-1", "--format=%s") == "Thumbnails"
+
+
+def test_ctrl_c_leaves_neither_a_process_nor_a_commit(shop: Flow, interrupt: Callable[..., None]) -> None:
+    configuration = yaml.safe_load(samples("workflows.md", "pre-commit", ".pre-commit-config.yaml")[0])
+    shop.write("pytest", "#!/bin/sh\nexec python hog.py\n", executable=True)
+    shop.write("hog.py", WAITING)
+    configure(shop, configuration)
+    shop.memguard.environ["PATH"] = f"{shop.folder}:{shop.memguard.environ['PATH']}"
+    interrupt(COMMIT, (shop.folder / "ready").exists)
+    assert shop.git("log", "-1", "--format=%s") == "Uploads"

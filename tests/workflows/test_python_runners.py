@@ -9,14 +9,12 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from runs import ROOT, wait_for
+from runs import ROOT
 from samples import samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    from terminals import Terminal
 
     from conftest import Flow
 
@@ -124,13 +122,9 @@ def test_another_command_is_stopped(
 
 @pytest.mark.parametrize(("configure", "words"), BOTH)
 def test_ctrl_c_ends_what_does_not_listen(
-    shop: Flow, open_terminal: Callable[..., Terminal], configure: Callable[[Flow], None], words: list[str]
+    shop: Flow, interrupt: Callable[..., None], configure: Callable[[Flow], None], words: list[str]
 ) -> None:
     # Both kill memguard half a second after Ctrl-C, with SIGKILL: it has no time for the grace it gives otherwise.
     configure(shop)
     shop.write("test_shop.py", DEAF)
-    terminal = open_terminal(*words, "tests")
-    wait_for((shop.folder / "ready").exists, "the test")
-    terminal.press("\x03")
-    assert terminal.wait_for_end() != 0
-    wait_for(lambda: not shop.memguard.processes(), "the end of all processes")
+    interrupt([*words, "tests"], (shop.folder / "ready").exists)

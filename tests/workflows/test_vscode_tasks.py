@@ -91,3 +91,14 @@ def test_the_matcher_finds_file_line_and_message(flow: Flow) -> None:
             found[0][0],
             *found[0].groups(),
         ]
+
+
+def test_the_arguments_for_the_testing_panel_guard_the_session(flow: Flow) -> None:
+    settings = json.loads(samples("workflows.md", "VS Code", ".vscode/settings.json")[0])
+    flow.write("test_half.py", FAILING)
+    words = ["python", "-m", "pytest", "-p", "no:randomly", *settings["python.testing.pytestArgs"]]
+    found = flow.run(*words, "--collect-only", "-q")
+    assert "test_half.py::test_leak" in found.out
+    result = flow.run(*words)
+    assert "at most 800 MB (--mem-limit)" in result.out
+    assert "test_half.py:9: MemoryError" in result.out
