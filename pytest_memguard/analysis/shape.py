@@ -6,7 +6,7 @@ quarter is warm-up: a program that loads its modules grows, too. For the rest:
 - *leak*: it grows for certain (the 99.9 % interval of the slope is above 0, or it never fell back, or what it falls
   back to rises), by an amount that matters, its floor rises
   (so a garbage collector does not get it back), and it goes on in the second half as in the first;
-- *spike*: far above the usual level, for a tenth of the time at most;
+- *spike*: far above the usual level, for a fifth of the time at most;
 - *plateau*: it grew in the beginning and then no more; *steady*: not even that.
 """
 
@@ -36,8 +36,10 @@ FLOOR_FOLLOWS = 0.4  # of the growth must show in the floor
 FELL_BACK = 0.05  # of the growth, at most, where it never did
 TROUGHS = 10  # parts, of which the lowest value of each counts
 SPIKE_SHARE, SPIKE_LEAST = 0.5, 16 * MB  # above the usual level
-SPIKE_TIME = 0.1  # of the run, at most
+SPIKE_TIME = 0.2  # of the run, at most; a line from 0 is so high above its middle for a quarter
+SPIKES_TIME = 0.1  # of several together: a collector's sawtooth is no row of spikes
 WARMED_UP = 0.2  # of its level gained in the beginning makes a plateau
+UNTOLD = 0.5  # of the level: a leak that could be as large and not show makes a bound nobody wants to read
 SWINGS = 0.15  # of the level, up and down, that are worth a word
 
 
@@ -261,9 +263,9 @@ def _spike(spans: Sequence[_Span], points: Sequence[Point]) -> str:
         return ""
     level = (usual + peak.total) / 2
     above = [span.high > level for span in spans]
-    if sum(above) > max(1, SPIKE_TIME * len(spans)):
-        return ""
     times = sum(1 for place, is_above in enumerate(above) if is_above and not (place and above[place - 1]))
+    if sum(above) > max(1, (SPIKE_TIME if times == 1 else SPIKES_TIME) * len(spans)):
+        return ""
     often = "" if times == 1 else f", {times} times above {format_size(level)}"
     ended = " The run ended there." if above[-1] and times == 1 else ""
     return (
@@ -284,6 +286,8 @@ def _level(spans: Sequence[_Span], tail: Sequence[_Span], slope: Trend, level: f
     if slope.high < 0 and -slope.slope * passed > max(MATTERS, MATTERS_SHARE * level):
         text = f"In the last {format_seconds(passed)} it shrank from {format_size(tail[0].middle)} to "
         text += format_size(tail[-1].middle)
+    elif slope.high * passed > UNTOLD * level:
+        text += ", too unevenly for a slow leak to show"
     elif slope.high * passed > MATTERS:
         text += f"; a leak slower than {rate(slope.high)} would not show"
     if low - first > max(MATTERS, WARMED_UP * level):

@@ -126,7 +126,7 @@ def _run(run: RunFacts) -> dict[str, Any]:
                 "firstSeconds": round(peak.first, 3),
                 "lastSeconds": round(peak.last, 3),
             }
-            for peak in sorted(run.tests.values(), key=lambda peak: -peak.added)
+            for peak in sorted(run.tests.values(), key=lambda peak: (-peak.added, peak.first))
         ],
         "snapshots": [_brief(point) for point in run.points],
     }

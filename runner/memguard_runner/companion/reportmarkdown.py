@@ -97,7 +97,7 @@ def _processes(run: RunFacts) -> list[str]:
 def _tests(run: RunFacts) -> list[str]:
     if not run.tests:
         return []
-    peaks = sorted(run.tests.values(), key=lambda peak: -peak.added)
+    peaks = sorted(run.tests.values(), key=lambda peak: (-peak.added, peak.first))
     of_all = f", {MOST_TESTS} of {len(peaks):,}" if len(peaks) > MOST_TESTS else ""
     lines = ["", f"Tests by the most they were seen to add{of_all}:", ""]
     lines += [_row(["Added", "Seen at", "Worker", "Test"]), "|---:|---:|---|---|"]
