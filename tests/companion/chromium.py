@@ -16,6 +16,8 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -101,13 +103,18 @@ class Browser:
         return page
 
     def close(self) -> None:
-        """End the browser, and wait until it is gone."""
+        """End the browser, and wait until it and all it has started are gone."""
+        started = psutil.Process(self.pid).children(recursive=True)
         with contextlib.suppress(AssertionError, OSError):
             self.call("Browser.close")
         end = time.monotonic() + PATIENCE
         while os.waitpid(self.pid, os.WNOHANG)[0] == 0:
             if time.monotonic() > end:
                 os.kill(self.pid, signal.SIGKILL)
+            time.sleep(0.01)
+        while any(map(_is_alive, started)):
+            if time.monotonic() > end:
+                raise AssertionError([process for process in started if _is_alive(process)])
             time.sleep(0.01)
         os.close(self._reading)
         os.close(self._writing)
@@ -188,6 +195,13 @@ class Page:
     def close(self) -> None:
         """Close the page."""
         self._browser.call("Target.closeTarget", targetId=self._target)
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    """A zombie has ended: not every machine has somebody who collects orphans."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    return False
 
 
 def _high(descriptor: int) -> int:

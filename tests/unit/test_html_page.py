@@ -257,6 +257,8 @@ def test_the_peak_is_marked_where_it_was_although_no_snapshot_has_it():
     assert float(circle["cx"][:-1]) == 50
     assert float(circle["cy"][:-1]) == pytest.approx(100 * (1 - 300 / (400 * 1.16)), abs=0.01)
     assert "peak 300 MB" in parsed.text
+    (stem,) = [line for line in parsed.all("line") if line.get("x1") == circle["cx"] and line["y1"] == circle["cy"]]
+    assert float(stem["y2"][:-1]) == pytest.approx(100 * (1 - 100 / (400 * 1.16)), abs=0.01)
 
 
 @given(st.floats(0.001, 1e6), st.floats(1, 1e15), st.floats(0, 1e15))
@@ -268,6 +270,13 @@ def test_everything_is_inside_the_plot(span, highest, limit):
         assert 0 <= axes.down(size) <= 1
     assert 2 <= len(size_ticks(axes.top)) <= 6
     assert 2 <= len(time_ticks(axes.span)) <= 6
+
+
+def test_the_peak_is_marked_at_the_snapshot_that_has_it():
+    """The guard notes a peak when it hears of it, which may be after the memory was given back."""
+    points = [a_point(float(index), 300 if index == 5 else 100) for index in range(11)]
+    (circle,) = Parsed(a_page(a_run(points, limit=400, peak=300 * MB, peak_at=5.4))).all("circle")
+    assert float(circle["cx"][:-1]) == 50
 
 
 def test_growth_and_shape_are_told_with_their_evidence():

@@ -6,6 +6,7 @@ scaled, everything else is placed by percentages and keeps its size. So it is re
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 from pytest_memguard.units import format_seconds, format_size
@@ -115,7 +116,7 @@ def _area(across: Sequence[int], heights: Sequence[int]) -> str:
 def _limit(run: RunFacts, scale: Scale) -> str:
     if run.limit <= 0:
         return ""
-    side = "left" if scale.across(amount(run.peak_at)) > 0.5 else "right"
+    side = "left" if scale.across(_peak_at(run)) > 0.5 else "right"
     x = "0" if side == "left" else "100%"
     if run.limit > scale.top:
         return (
@@ -145,10 +146,11 @@ def _peak(run: RunFacts, picture: Picture, scale: Scale) -> str:
     peak = amount(run.peak)
     if not peak:
         return ""
-    place = scale.across(amount(run.peak_at))
+    moment = _peak_at(run)
+    place = scale.across(moment)
     x, y = percent(place), percent(scale.down(peak))
     anchor = "left" if place < 0.25 else "right" if place > 0.75 else "middle"
-    below = percent(scale.down(max(picture.totals, default=0)))
+    below = percent(scale.down(_total_at(picture, moment)))
     label = y
     if peak < run.limit <= min(peak + NEAR * scale.top, scale.top):
         label = percent(scale.down(run.limit))  # above the limit's line, which would go through it
@@ -156,6 +158,21 @@ def _peak(run: RunFacts, picture: Picture, scale: Scale) -> str:
         f'<g class="peak"><line x1="{x}" x2="{x}" y1="{y}" y2="{below}"/><circle cx="{x}" cy="{y}" r="4"/>'
         f'<text class="{anchor}" x="{x}" y="{label}">peak {format_size(peak)}</text></g>\n'
     )
+
+
+def _peak_at(run: RunFacts) -> float:
+    """Return when the peak is drawn: at the snapshot that has it, else when the guard noted it."""
+    point = run.peak_point
+    return amount(point.elapsed if point is not None and point.total >= run.peak else run.peak_at)
+
+
+def _total_at(picture: Picture, moment: float) -> float:
+    """Return how high the drawn line is at a moment."""
+    after = bisect_left(picture.times, moment)
+    if after == 0 or after == len(picture.times):
+        return picture.totals[min(after, len(picture.totals) - 1)]
+    (left, right), (low, high) = picture.times[after - 1 : after + 1], picture.totals[after - 1 : after + 1]
+    return low + (high - low) * (moment - left) / (right - left)
 
 
 def lanes(tests: Sequence[TestPeak], scale: Scale, name: str) -> str:

@@ -9,6 +9,7 @@ from memguard_runner.companion import wording
 from pytest_memguard.analysis.shape import shape_of
 from pytest_memguard.units import format_seconds, format_size
 
+from .chart import SYMBOLS
 from .markup import amount, number, rows, sentences, text
 from .series import MARKED
 
@@ -141,16 +142,20 @@ def _between(test: TestPeak) -> str:
 
 def events(run: RunFacts, picture: Picture) -> str:
     """Return the table of what happened when."""
-    body = "".join(
-        f'<tr><th scope="row">{picture.columns[column].event}</th><td>{format_seconds(picture.times[column])}</td>'
-        f"<td>{moment(run.started + picture.times[column], '%H:%M:%S UTC')}</td>"
-        f"<td>{format_size(picture.totals[column])}</td></tr>\n"
-        for column in picture.marks
-    )
+    body = "".join(_event(run, picture, column) for column in picture.marks)
     if not body:
         return ""
     return (
         '<table class="happened"><caption>Events</caption>\n'
         '<thead><tr><th scope="col">Event</th><th scope="col">After</th><th scope="col">At</th>'
         f'<th scope="col">Held</th></tr></thead>\n<tbody>\n{body}</tbody></table>\n'
+    )
+
+
+def _event(run: RunFacts, picture: Picture, column: int) -> str:
+    event, elapsed = picture.columns[column].event, picture.times[column]
+    symbol = f'<svg class="key event {event}" aria-hidden="true"><path d="{SYMBOLS[event]}"/></svg>'
+    return (
+        f'<tr><th scope="row">{symbol}{event}</th><td>{format_seconds(elapsed)}</td>'
+        f"<td>{moment(run.started + elapsed, '%H:%M:%S UTC')}</td><td>{format_size(picture.totals[column])}</td></tr>\n"
     )
