@@ -90,6 +90,18 @@ def parse(words: Sequence[str]) -> Options:
     return options
 
 
+def known() -> dict[str, tuple[list[str], bool]]:
+    """Return name of setting or mode -> (how it can be spelled, whether a value follows), for shell completion."""
+    found: dict[str, tuple[list[str], bool]] = {}
+    for spelling, setting in _WITH_VALUE.items():
+        found.setdefault(setting, ([], True))[0].append(spelling)
+    for spelling, (setting, _) in _SWITCHES.items():
+        found.setdefault(setting, ([], False))[0].append(spelling)
+    for spelling, mode in _MODES.items():
+        found.setdefault(mode, ([], False))[0].append(spelling)
+    return found
+
+
 def _take(options: Options, word: str, rest: list[str]) -> None:
     """Take one option, and its value from `rest`."""
     name, value = _split_long(word) if word.startswith("--") else _split_short(word)
