@@ -225,7 +225,7 @@ def test_control_characters_of_a_log_never_reach_the_terminal(report):
     lines[3]["processes"] = [{"pid": 1, "command": evil, "memoryMB": 300}]
     lines[3]["memoryMB"] = 300
     lines[3] |= {"test": evil, "worker": evil, "testAddedMB": 5}
-    write_out = [report(form, evil=lines) for form in ("--markdown", "--json")] + [report(evil=lines)]
+    write_out = [report(form, evil=lines) for form in ("--markdown", "--json", "--csv")] + [report(evil=lines)]
     write_out.append(report(evil=lines, other=lines))
     for ended in write_out:
         assert ended.status == 0

@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         from .reportdata import as_json
 
-        _print([as_json(logs)])
+        _print(as_json(logs))
     elif options.csv:
         from .reportdata import as_csv
 

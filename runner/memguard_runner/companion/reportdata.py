@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_memguard.analysis.growers import growers
 from pytest_memguard.analysis.shape import shape_of
+from pytest_memguard.engine.commandline import printable
 from pytest_memguard.units import MB, megabytes
 
 if TYPE_CHECKING:
@@ -32,12 +33,16 @@ CSV_COLUMNS = (
     "test",
     "testAddedMB",
 )
-_FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would calculate what begins so
+_FORMULAS = ("=", "+", "-", "@")  # a spreadsheet would calculate what begins so
 
 
-def as_json(logs: Iterable[LogFacts]) -> str:
-    """Return all facts as one JSON object; names and sizes as in the log."""
-    return json.dumps({"logs": [_log(log) for log in logs]}, indent=1)
+def as_json(logs: Iterable[LogFacts]) -> Iterator[str]:
+    """Return the parts of one JSON object with all facts, a log at a time; names and sizes as in the log."""
+    begin = '{"logs": ['
+    for log in logs:
+        yield begin + "\n" + json.dumps(_log(log), indent=1)
+        begin = ","
+    yield (begin if begin != "," else "") + "]}"
 
 
 def as_csv(logs: Iterable[LogFacts]) -> Iterator[str]:
@@ -71,9 +76,14 @@ def _cells(run: RunFacts, point: Point) -> list[object]:
 
 def _csv_line(cells: Iterable[object]) -> str:
     text = io.StringIO()
-    safe = (f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULAS) else cell for cell in cells)
+    safe = (_safe(cell) if isinstance(cell, str) else cell for cell in cells)
     csv.writer(text, lineterminator="").writerow(safe)
     return text.getvalue()
+
+
+def _safe(text: str) -> str:
+    text = printable(text)
+    return f"'{text}" if text.startswith(_FORMULAS) else text
 
 
 def _log(log: LogFacts) -> dict[str, Any]:

@@ -41,7 +41,8 @@ def report(log: LogFacts, screen: Screen) -> list[str]:
         others = rows_of(log)[:-1]
         shown = others[-MOST_OTHER_RUNS:]
         left_out = f", the last {len(shown)}" if len(shown) < len(others) else ""
-        lines += ["", f"Other runs in this log ({len(others):,}{left_out}):", "", *comparison(shown, screen)]
+        title = screen.paragraph("", f"Other runs in this log ({len(others):,}{left_out}):", 0)
+        lines += ["", *title, *comparison(shown, screen)]
     return [*lines, *notes([log], screen)]
 
 
@@ -61,7 +62,7 @@ def processes(run: RunFacts, screen: Screen) -> list[str]:
         largest = f"; the largest process at the peak was {printable(run.peak_command)}" if run.peak_command else ""
         return screen.paragraph("", f"No snapshot was taken while it held memory{largest}.", 0)
     if not point.processes:
-        return ["The log does not say who held the memory."]
+        return screen.paragraph("", "The log does not say who held the memory.", 0)
     named = [[format_size(held.size), str(held.pid), held.command] for held in point.processes]
     rest = point.count - len(named)
     if rest > 0 and point.others:
