@@ -32,10 +32,10 @@ def annotations(output: str) -> list[Annotation]:
     for line in re.split(r"\r\n|\r|\n", output):  # what the runner takes for the end of a line
         if not line.lstrip().startswith("::"):
             continue
-        if line == "::endgroup::":
-            continue
         name, _, properties = line.lstrip()[2 : line.lstrip().index("::", 2)].partition(" ")
         text = line.lstrip()[line.lstrip().index("::", 2) + 2 :]
+        if name in ("group", "endgroup"):
+            continue
         assert name in LEVELS, line
         pairs = [pair.split("=", 1) for pair in properties.split(",") if pair]
         found.append(
