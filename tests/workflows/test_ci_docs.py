@@ -1,4 +1,4 @@
-"""docs/ci.md: its job files are valid, and their lines are executed, in a project that is healthy and in one that leaks.
+"""docs/ci.md: its job files are valid, and their lines are executed, in a healthy project and in one that leaks.
 
 What brings programs from elsewhere (pip, pipx, apt-get, `bun install`, checkout) is replaced: the programs are there.
 All that has to do with memguard, bun and pytest is real.
