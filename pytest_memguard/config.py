@@ -20,6 +20,7 @@ from pytest_memguard.settings import (
     PYTEST,
     RUNNER,
     SETTINGS,
+    Setting,
     Settings,
     nearest,
     read_environment,
@@ -117,8 +118,13 @@ def _read_options(options: Mapping[str, object]) -> dict[str, tuple[Any, str]]:
         try:
             found[name] = (BY_NAME[name].parse(value, False), spelling)
         except ValueError as error:
-            raise UsageError(f"{spelling}: {error}, got {quote(value)}") from None
+            raise UsageError(f"{spelling}: {error}{_got(BY_NAME[name], value)}") from None
     return found
+
+
+def _got(setting: Setting, value: object) -> str:
+    """Return the end of an error's sentence, nothing where the value may hold a secret."""
+    return "" if setting.secret else f", got {quote(value)}"
 
 
 def _spelling(options: Mapping[str, object], name: str, value: object) -> str:
@@ -344,7 +350,7 @@ def _check_table(
         try:
             values[setting.name] = setting.parse(value, True)
         except ValueError as error:
-            raise UsageError(f"{printable(path)} [{table_name}] {key}: {error}, got {quote(value)}") from None
+            raise UsageError(f"{printable(path)} [{table_name}] {key}: {error}{_got(setting, value)}") from None
     return values
 
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 RUNNER, PYTEST, BOTH = "runner", "pytest", "both"
 ACTIONS = ("fail", "warn")
 LEFTOVERS = ("report", "kill", "ignore")
+KILL, WARNING, FINISH = "kill", "warning", "finish"
+NOTIFY = "NOTICE_SETTINGS"  # the variable by which a session of pytest tells its guard how to notify
+OCCASIONS = (KILL, WARNING, FINISH)
 EXPECTED_SWITCH = "expected 1, 0, true, false, yes, no, on or off"
 SHORTEST_INTERVAL = 0.05  # seconds; a snapshot is about 1 KB, so this is 20 KB of log a second
 
@@ -38,6 +41,7 @@ class Setting:
         "name",
         "options",
         "parse",
+        "secret",
         "variable",
     )
 
@@ -52,6 +56,7 @@ class Setting:
         bun_variable: str = "",
         generic_variable: str = "",
         doors: str = BOTH,
+        secret: bool = False,
     ) -> None:
         self.key = key  # in the file
         self.name = key.replace("-", "_")  # as an attribute of Settings
@@ -63,6 +68,7 @@ class Setting:
         self.parse = parse
         self.default = default  # as a user would write it
         self.help = help
+        self.secret = secret  # its value may hold a password or a token: no message quotes it
 
 
 def _parse_size(value: object, _written_in_file: bool) -> Any:
@@ -134,6 +140,32 @@ def _choice(words: tuple[str, ...]) -> Callable[[object, bool], Any]:
         return str(value)
 
     return parse
+
+
+def _parse_occasions(value: object, _written_in_file: bool) -> tuple[str, ...]:
+    """Accept "kill, warning" and ["kill", "warning"]; return them in the order of OCCASIONS."""
+    words = value.replace(",", " ").split() if isinstance(value, str) else value
+    if not isinstance(words, (list, tuple)) or not words or any(word not in OCCASIONS for word in words):
+        raise ValueError('expected one or more of kill, warning, finish, such as "kill, warning"')
+    return tuple(word for word in OCCASIONS if word in words)
+
+
+def _parse_shell_command(value: object, written_in_file: bool) -> str | None:
+    if value is False and written_in_file:
+        return None
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise ValueError("expected a command for the shell" + (", or false for none" if written_in_file else ""))
+    return value
+
+
+def _parse_urls(value: object, written_in_file: bool) -> tuple[str, ...]:
+    """Accept a list; in a variable, words with blanks between them. An empty list, or false, means none."""
+    if value is False and written_in_file:
+        return ()
+    words = value.split() if isinstance(value, str) else value
+    if not isinstance(words, (list, tuple)) or not all(isinstance(word, str) and "://" in word for word in words):
+        raise ValueError('expected addresses as apprise has them, such as "ntfy://topic"')
+    return tuple(words)
 
 
 def _parse_count(value: object, _written_in_file: bool) -> int:
@@ -209,9 +241,30 @@ SETTINGS = (
         "notify",
         _parse_switch,
         True,
-        "show a desktop notification when memguard stops the command",
-        doors=RUNNER,
+        "send notifications: on the desktop, and by what notify-command and notify-urls say",
         options=("--no-notify", "--notify"),
+    ),
+    Setting(
+        "notify-on",
+        _parse_occasions,
+        (KILL,),
+        "what to notify of: kill, warning (the warn level is reached), finish (the command has ended)",
+        options=("--notify-on",),
+    ),
+    Setting(
+        "notify-command",
+        _parse_shell_command,
+        None,
+        "shell command that is told of it, in its environment (NOTICE_TITLE, ...) and as JSON on its stdin",
+        options=("--notify-command",),
+        secret=True,
+    ),
+    Setting(
+        "notify-urls",
+        _parse_urls,
+        (),
+        "addresses to notify through apprise (extra: notify)",
+        secret=True,
     ),
     Setting(
         "grace",
@@ -294,6 +347,9 @@ class Settings:
         "log",
         "min_available",
         "notify",
+        "notify_command",
+        "notify_on",
+        "notify_urls",
         "profile",
         "report",
         "test_limit",
@@ -308,6 +364,9 @@ class Settings:
     keep: int
     verbose: bool
     notify: bool
+    notify_on: tuple[str, ...]
+    notify_command: str | None
+    notify_urls: tuple[str, ...]
     grace: float
     leave_running: bool
     enabled: bool
@@ -363,7 +422,8 @@ def read_environment(environ: Mapping[str, str], command: Sequence[str]) -> dict
                 found[setting.name] = (setting.parse(text, False), variable)
             except ValueError as error:
                 cure = "" if variable == setting.variable else f", or set {setting.variable}, which wins"
-                raise UsageError(f"{variable}: {error}, got {quote(text)}; correct or unset it{cure}") from None
+                got = f", got {quote(text)}" if not setting.secret else ""
+                raise UsageError(f"{variable}: {error}{got}; correct or unset it{cure}") from None
             break
     return found
 

@@ -17,6 +17,7 @@ from pytest_memguard import events
 from pytest_memguard.jsonline import decode
 from pytest_memguard.outputs.console import Console
 from pytest_memguard.outputs.sinks import Sinks
+from pytest_memguard.settings import FINISH, KILL, NOTIFY, WARNING
 
 from . import desk as desks
 from . import machine, readers, signals
@@ -35,6 +36,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
     from typing import Any
+
+    from pytest_memguard.outputs.notices import Notices
 
     from .members import Member, Reader
 else:
@@ -57,6 +60,7 @@ class PytestHost:
     def __init__(self, member: Member, reader: Reader, *, is_root: bool) -> None:
         """`member` is the session's first process (`is_root`), or the first of its workers on this host."""
         self.desk: desks.Desk | None = None
+        self.notices: Notices | None = None
         self.relief: Relief | None = None
         self.poll = select.poll()
         self._is_root = is_root
@@ -79,7 +83,9 @@ class PytestHost:
         return bool(happened)
 
     def reap(self) -> None:
-        """Collect nothing: the guard has no children."""
+        """Collect notifiers: the guard has no other children."""
+        if self.notices is not None:
+            self.notices.couriers.reap()
 
     def has_ended(self) -> bool:
         """Return whether the session's first process has ended, or the session has."""
@@ -116,6 +122,8 @@ class TestSinks(Sinks):
 def main() -> None:
     """Be the guard process: `python -c "..." FACTS`, with a listening socket as descriptor 3."""
     facts = decode(sys.argv[1].encode("utf-8", "surrogateescape"))
+    notify = os.environ.pop(NOTIFY, "")
+    facts["notify"] = decode(notify.encode("utf-8", "surrogateescape")) if notify else None
     _leave(str(facts["path"]))
     try:
         guard_session(facts)
@@ -155,6 +163,10 @@ def guard_session(facts: dict[str, Any]) -> None:
     )
     host = PytestHost(root, reader, is_root=bool(facts["is_root"]))
     sinks = _open_sinks(run.log, str(facts["kept"]), int(facts["keep"]), console)
+    notify = facts["notify"] or {"on": ()}
+    if WARNING in notify["on"]:
+        host.notices = _open_notices(notify, run, tree)
+        sinks.add(host.notices, "notify")
     guard = Guard(
         run=run,
         reader=reader,
@@ -203,6 +215,14 @@ def guard_session(facts: dict[str, Any]) -> None:
     outcome.elapsed = guard.elapsed()
     outcome.peak, outcome.peak_at, outcome.peak_command = guard.peak.total, guard.peak.at, guard.peak.command
     sinks.emit(events.FINISHED, snapshot=guard.snapshot(events.FINISHED), outcome=outcome)
+    if FINISH in notify["on"] or (KILL in notify["on"] and outcome.verdict in (events.MEMORY, events.KERNEL_OOM)):
+        host.notices = host.notices or _open_notices(notify, run, tree)
+        records = [process.killed_for for process in relief.ended if process.member is root]
+        host.notices.ended(run, outcome, records[-1] if records else None)
+    if host.notices is not None:
+        from pytest_memguard.outputs.notices import LAST_WORD
+
+        host.notices.tell(console, LAST_WORD if outcome.verdict == events.MEMORY else 0.0)
     if helpers:
         _wait_for_helpers(helpers, root, reader)
 
@@ -254,6 +274,12 @@ def _open_sinks(log: str | None, kept: str, keep: int, console: Console) -> Sink
         sinks.add(Kept(kept, keep), "kept log")
     sinks.add_installed()
     return sinks
+
+
+def _open_notices(notify: dict[str, Any], run: events.Run, tree: Tree) -> Notices:
+    from pytest_memguard.outputs.notices import Notices
+
+    return Notices(notify, run.identifier, str(notify["directory"]), exclude=tree.exclude, include=tree.include)
 
 
 def _leave(path: str) -> None:

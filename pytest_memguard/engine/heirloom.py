@@ -8,6 +8,7 @@ stranger by nothing else: fork(2) and execve(2) hand on resource limits. RLIMIT_
 from __future__ import annotations
 
 RLIMIT_LOCKS = 10  # linux/resource.h; Python's `resource` has no name for it
+NONE = -1  # RLIM_INFINITY: no number
 _LARGEST = (1 << 62) - 1
 
 

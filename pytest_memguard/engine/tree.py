@@ -51,7 +51,8 @@ class Tree:
         self._since = 0.0  # when the first member was started: whoever is older is none
         self._roster = roster
         self.listener: Listener | None = None
-        self._outside: set[int] = {0, 1, self._guard, os.getppid()}
+        self._excluded: set[int] = set()  # our own helpers: children of the guard that are no members
+        self._outside: set[int] = self._strangers()
         self._undecided: dict[int, int] = {}  # pid -> scans left to see it
         self._leaders: set[int] = set()  # pids of members, alive or not: groups and sessions they led are ours
 
@@ -80,18 +81,31 @@ class Tree:
             self._join(identity)
         self._leaders.add(pid)
 
+    def exclude(self, pid: int) -> None:
+        """Take note that a child of the guard is a helper of ours: neither it nor what it starts ever belongs.
+
+        It must be told before the next scan, and `include` once it has been collected and its pid may be another's.
+        """
+        self._excluded.add(pid)
+        self._outside.add(pid)
+
+    def include(self, pid: int) -> None:
+        """Forget a helper that is gone."""
+        self._excluded.discard(pid)
+        self._outside.discard(pid)
+
     def scan(self) -> list[Member]:
         """Look for new members; return them."""
         recent = self._reader.recent()
         if recent is None:
             pids = self._reader.pids()
             if self._reader.reused():
-                self._outside = {0, 1, self._guard, os.getppid()}
+                self._outside = self._strangers()
             else:
                 self._outside &= pids | {0, 1}
             fresh = pids.difference(self._outside, self.members)
         else:
-            fresh = set(recent).difference(self.members)
+            fresh = set(recent).difference(self.members, self._excluded)
             self._outside -= fresh
             fresh |= self._undecided.keys()
         found: list[Member] = []
@@ -114,6 +128,9 @@ class Tree:
             del self.members[member.pid]
             if self.listener is not None:
                 self.listener.left(member)
+
+    def _strangers(self) -> set[int]:
+        return {0, 1, self._guard, os.getppid(), *self._excluded}
 
     def _classify(self, pid: int, found: list[Member]) -> None:
         """Decide whether `pid` belongs, and with it those above it that are not known yet.

@@ -14,6 +14,7 @@ import sys
 from pytest_memguard.engine.listening import find_folder, listen
 from pytest_memguard.errors import MemguardError
 from pytest_memguard.jsonline import decode, encode
+from pytest_memguard.settings import NOTIFY
 
 from .ownmemory import move_up
 
@@ -177,11 +178,13 @@ class Link:
         listening = move_up(listen(fresh).detach())
         try:
             os.rename(fresh, path)
-            facts = encode({**self._facts, "path": path}).decode("utf-8", "surrogateescape").strip()
+            facts = encode({**self._facts, "path": path, "notify": None}).decode("utf-8", "surrogateescape").strip()
+            # Not among the arguments, which every user of the machine can read: addresses hold tokens.
+            notify = encode(self._facts["notify"]).decode("utf-8").strip() if self._facts["notify"] else ""
             self._starter = os.posix_spawn(
                 sys.executable,
                 [sys.executable, "-I", "-S", "-c", _CODE, facts, *_paths()],
-                os.environ,
+                {**os.environ, NOTIFY: notify},
                 file_actions=[
                     (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDWR, 0),
                     (os.POSIX_SPAWN_DUP2, 0, 1),

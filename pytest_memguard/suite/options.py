@@ -41,6 +41,11 @@ class Plan:
         self.keep = settings.keep
         self.interval = settings.interval
         self.grace = settings.grace
+        self.notify = (
+            {"on": settings.notify_on, "command": settings.notify_command, "urls": settings.notify_urls}
+            if settings.notify
+            else None
+        )
 
     def as_facts(self) -> dict[str, Any]:
         """Return it as a worker receives it."""

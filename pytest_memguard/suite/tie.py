@@ -216,6 +216,10 @@ class Tie:
             "floor": plan.floor,
             "floor_source": plan.floor_source,
             "reader": readers.choose(os.environ),
+            # A session is told of where it was started, not on the hosts of its workers.
+            "notify": {**plan.notify, "directory": str(self._config.rootpath)}
+            if plan.notify and is_same_host
+            else None,
         }
         hello = {
             "session": shared["session"],

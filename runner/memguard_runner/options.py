@@ -21,6 +21,8 @@ _WITH_VALUE = {
     "--log": "log",
     "--grace": "grace",
     "--profile": "profile",
+    "--notify-on": "notify_on",
+    "--notify-command": "notify_command",
 }
 _EXAMPLES = {
     "limit": "500",
@@ -29,6 +31,8 @@ _EXAMPLES = {
     "log": "memory.log",
     "grace": "10",
     "profile": "ci",
+    "notify_on": "kill,warning",
+    "notify_command": '"say stopped"',
 }
 _SWITCHES: dict[str, tuple[str, bool]] = {
     "-v": ("verbose", True),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from pytest_memguard.errors import printable
+from pytest_memguard.outputs.secrets import masked_command, masked_url
 from pytest_memguard.settings import PYTEST, SETTINGS
 from pytest_memguard.units import format_size
 
@@ -40,8 +41,14 @@ def format_settings(settings: Settings, environ: Mapping[str, str] | None = None
 
 
 def _written(name: str, value: object) -> str:
-    if value is None:
+    if value is None or value == ():
         return "none"
+    if name == "notify_urls" and isinstance(value, tuple):
+        return " ".join(map(masked_url, value))
+    if name == "notify_command":
+        return masked_command(str(value))
+    if isinstance(value, tuple):
+        return ", ".join(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int) and name in ("limit", "min_available", "warn"):
@@ -56,4 +63,4 @@ def _written(name: str, value: object) -> str:
 def _aligned(rows: list[tuple[str, str, str]]) -> str:
     """Return the rows in columns; a value of more than 40 characters (a path) does not push the others away."""
     width = max(len(value) for _, value, _ in rows if len(value) <= 40)
-    return "".join(f"{name:<13}  {value:<{width}}  {source}\n" for name, value, source in rows)
+    return "".join(f"{name:<14}  {value:<{width}}  {source}\n" for name, value, source in rows)

@@ -20,22 +20,26 @@ from pytest_memguard.engine.meter import Meter
 from pytest_memguard.engine.tree import Tree
 from pytest_memguard.outputs.console import Console
 from pytest_memguard.outputs.sinks import Sinks
+from pytest_memguard.settings import FINISH, KILL
 
 from . import statuses
 from .lifeline import has_children, reap_all
-from .setup import outer_lifelines
+from .setup import COOKIE, outer_lifelines
 from .visitors import Visitors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pytest_memguard.engine.enforce import Ending
+    from pytest_memguard.engine.members import Reader
     from pytest_memguard.engine.oom import KernelKills
+    from pytest_memguard.outputs.notices import Notices
     from pytest_memguard.settings import Settings
 
     from .setup import Setup
 
 POLL_STEP = 0.001  # seconds; poll(2) counts milliseconds
 CLEARLY_MORE = 1.25
+NOTIFIED = 5.0  # seconds that a notification has where it cannot outlive us
 LAST_ONES = 1.0  # seconds to wait for members that are dead to become zombies: 100 ms to free some GB
 ENDS = (signals.SIGINT, signals.SIGQUIT, signals.SIGTERM, signals.SIGHUP)  # SIGUSR1 and SIGUSR2 are the command's own
 ASKS_TO_END = (signals.SIGTERM, signals.SIGHUP)  # whoever sends these wants the run gone: `grace` seconds, then SIGKILL
@@ -57,6 +61,7 @@ class RunnerHost:
         self._orphaned = False
         self._lifelines = lifelines
         self.visitors: Visitors | None = None
+        self.notices: Notices | None = None
         self._wakeup, writing = os.pipe()
         os.set_blocking(self._wakeup, False)
         os.set_blocking(writing, False)
@@ -88,17 +93,23 @@ class RunnerHost:
     def reap(self) -> None:
         """Collect the command and adopted orphans that ended."""
         for pid, (status, largest) in reap_all().items():
+            if self.notices is not None and self.notices.couriers.collected(pid):
+                continue
             if pid == self._pid:
                 self.status = status
             self.largest = max(self.largest, largest)
             if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signals.SIGKILL:
                 self.saw_sigkill = True
 
-    def reap_the_last(self) -> None:
-        """Collect what has just died, so that not even a zombie is left for others to see."""
+    def reap_the_last(self, tree: Tree, reader: Reader) -> None:
+        """Collect what has just died: not even a zombie is left for others to see; notifiers are not awaited."""
         deadline = time.monotonic() + LAST_ONES
         while has_children() and time.monotonic() < deadline:
             self.reap()
+            if self.notices is not None and self.notices.couriers:
+                tree.scan()
+                if all([reader.state(member) == "gone" for member in tree.members.values()]):
+                    return
             self.wait(0.001)
 
     def has_ended(self) -> bool:
@@ -165,6 +176,9 @@ def supervise(setup: Setup, pid: int, started: float, kernel: KernelKills) -> in
         floor_source=settings.source("min_available") if settings.min_available else "",
     )
     sinks = _open_sinks(settings, console)
+    if settings.notify and settings.notify_on != (KILL,):
+        host.notices = _open_notices(settings, run, tree)
+        sinks.add(host.notices, "notify")
     guard = Guard(
         run=run,
         reader=reader,
@@ -189,7 +203,8 @@ def supervise(setup: Setup, pid: int, started: float, kernel: KernelKills) -> in
     host.reap()  # the command may have become a zombie after the last look, and its status is the answer
     host.visitors.close()
     outcome = _outcome(host, kernel, breach)
-    if breach is None and host.visitors.killed():
+    session_killed = host.visitors.killed() if breach is None else None
+    if session_killed is not None:
         outcome.verdict, outcome.evidence = events.MEMORY, None
     growth = guard.history.growth()
     outcome.grown, outcome.grown_in = growth.gained, growth.seconds
@@ -204,10 +219,19 @@ def supervise(setup: Setup, pid: int, started: float, kernel: KernelKills) -> in
         outcome.peak, outcome.peak_pid, outcome.peak_command, outcome.peak_at = host.largest, 0, "", 0.0
         outcome.peak_certain = True
     if not outcome.survivors and not settings.leave_running:
-        host.reap_the_last()
+        host.reap_the_last(tree, reader)
     outcome.rss_instead = meter.no_footprint
     sinks.emit(events.FINISHED, snapshot=guard.snapshot(events.FINISHED), outcome=outcome)
+    if settings.notify and (outcome.verdict in (events.MEMORY, events.KERNEL_OOM) or FINISH in settings.notify_on):
+        host.notices = host.notices or _open_notices(settings, run, tree)
+        host.notices.ended(run, outcome, session_killed)
     _report(run, outcome, settings, console, guard.points())
+    if host.notices is not None:
+        from pytest_memguard.outputs.notices import LAST_WORD
+
+        # What is left of us then is a leftover of the run around this one, or ends with its container.
+        ends_with_us = COOKIE in os.environ or setup.front == 1
+        host.notices.tell(console, NOTIFIED if ends_with_us else LAST_WORD)
     return outcome.status
 
 
@@ -285,10 +309,13 @@ def _report(
         killed = outcome.verdict in (events.MEMORY, events.KERNEL_OOM)
         ci.print_lines(console, lines, run.identifier, killed=killed)
         ci.tell_run(console, run, outcome, points)
-    if outcome.verdict == events.MEMORY and settings.notify:
-        from pytest_memguard.outputs.notification import notify
 
-        notify(run, outcome)
+
+def _open_notices(settings: Settings, run: events.Run, tree: Tree) -> Notices:
+    from pytest_memguard.outputs.notices import Notices
+
+    chosen = {"on": settings.notify_on, "command": settings.notify_command, "urls": settings.notify_urls}
+    return Notices(chosen, run.identifier, run.directory, exclude=tree.exclude, include=tree.include)
 
 
 def _warn_about_memory(settings: Settings, console: Console) -> None:

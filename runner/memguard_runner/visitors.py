@@ -12,6 +12,8 @@ from pytest_memguard.engine.members import ENDED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from pytest_memguard.engine.desk import Desk
     from pytest_memguard.engine.guard import Guard
     from pytest_memguard.engine.members import Reader
@@ -70,10 +72,11 @@ class Visitors:
         if self._desk is not None:
             self._desk.serve(descriptor)
 
-    def killed(self) -> bool:
-        """Return whether a pytest session was killed for memory as a whole."""
-        relief = self._relief
-        return relief is not None and any(each.killed_for is not None and not each.name for each in relief.ended)
+    def killed(self) -> dict[str, Any] | None:
+        """Return the record of the breach for which a pytest session was killed as a whole; None when none was."""
+        ended = self._relief.ended if self._relief is not None else []
+        records = [each.killed_for for each in ended if each.killed_for is not None and not each.name]
+        return records[-1] if records else None
 
     def close(self) -> None:
         """Tell how sessions died that have just done so, and hear nobody any more."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from runs import PATIENCE, Memguard, both_readers, program, python, wait_for
+from runs import Memguard, both_readers, program, python
 
 HOG = program("hog.py", "--mb", 300, "--rate", 300)
 MARK = ["sh", "-c", "touch started"]
@@ -152,25 +152,6 @@ time.sleep(60)
     (memguard.folder / "ended").unlink()
     assert memguard.run("-t", 180, "--grace", 0, *python(script)).status == 137
     assert not (memguard.folder / "ended").exists()
-
-
-def test_it_notifies_when_asked_to_and_not_otherwise(memguard: Memguard) -> None:
-    folder = memguard.folder / "bin"
-    folder.mkdir()
-    notifier = folder / "notify-send"
-    notifier.write_text(
-        '#!/bin/sh\nfor word in "$@"; do echo "$word"; done >> notified.part\nmv notified.part notified\n'
-    )
-    notifier.chmod(0o755)
-    environ = {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "DISPLAY": ":9", "MEMGUARD_NOTIFY": None}
-    assert memguard.run("--no-notify", "-t", 50, *HOG, env=environ).status == 137
-    assert memguard.run("-t", 50, *HOG, env={**environ, "MEMGUARD_NOTIFY": "off"}).status == 137
-    assert memguard.start("-t", 60, *HOG, env=environ).process.wait(PATIENCE) == 137
-    wait_for((memguard.folder / "notified").exists, "the notification")
-    told = (memguard.folder / "notified").read_text()
-    assert told.count("memguard stopped a command\n") == 1
-    assert "limit 60 MB" in told
-    wait_for(lambda: not memguard.processes(), "the end of the notifier")
 
 
 @pytest.mark.parametrize(

@@ -143,6 +143,7 @@ def test_every_setting_can_be_given_in_the_file(load, tmp_path):
 def test_every_setting_can_be_given_in_a_variable(load, tmp_path):
     values = {"LIMIT": "1G", "WARN": "50%", "INTERVAL": "2", "LOG": "m.log", "VERBOSE": "yes", "NOTIFY": "off"}
     values |= {"KEEP": "7", "GRACE": "0", "LEAVE_RUNNING": "TRUE", "MIN_AVAILABLE": "500"}
+    values |= {"NOTIFY_ON": "finish kill", "NOTIFY_COMMAND": "true", "NOTIFY_URLS": "ntfy://a slack://b/c"}
     values |= {"ENABLED": "1", "TEST_LIMIT": "25%", "ACTION": "warn", "LEFTOVERS": "kill", "REPORT": "7"}
     chosen = load(environ={f"MEMGUARD_{name}": value for name, value in values.items()})
     assert (chosen.limit, chosen.warn, chosen.interval, chosen.grace) == (1024 * MB, 512 * MB, 2.0, 0.0)
@@ -150,7 +151,46 @@ def test_every_setting_can_be_given_in_a_variable(load, tmp_path):
     assert (chosen.log, chosen.keep) == (str(tmp_path / "m.log"), 7)
     assert (chosen.enabled, chosen.test_limit, chosen.report) == (True, 256 * MB, 7)
     assert (chosen.action, chosen.leftovers) == ("warn", "kill")
+    assert (chosen.notify_on, chosen.notify_command) == (("kill", "finish"), "true")
+    assert chosen.notify_urls == ("ntfy://a", "slack://b/c")
     assert {chosen.source(setting.name) for setting in SETTINGS} == {setting.variable for setting in SETTINGS}
+
+
+@pytest.mark.parametrize(
+    ("written", "occasions"),
+    [
+        ('"kill"', ("kill",)),
+        ('"warning, kill"', ("kill", "warning")),
+        ('["finish", "warning", "finish"]', ("warning", "finish")),
+    ],
+)
+def test_occasions_are_a_list_or_words(load, written, occasions):
+    assert load(f"[tool.memguard]\nnotify-on = {written}").notify_on == occasions
+
+
+def test_a_profile_can_take_command_and_addresses_of_notifications_away(load):
+    chosen = load(
+        """
+        [tool.memguard]
+        notify-command = "true"
+        notify-urls = ["ntfy://a"]
+        [tool.memguard.profiles.ci]
+        notify-command = false
+        notify-urls = []
+        """,
+        options={"profile": "ci"},
+    )
+    assert (chosen.notify_command, chosen.notify_urls) == (None, ())
+
+
+@pytest.mark.parametrize("key", ["notify-command", "notify-urls"])
+def test_what_may_be_a_secret_is_not_quoted_when_it_is_wrong(refusal, key):
+    text = refusal(f'[tool.memguard]\n{key} = ["s3cr3t", 1]\n')
+    assert f"[tool.memguard] {key}: expected" in text
+    assert "s3cr3t" not in text
+    with pytest.raises(UsageError, match="MEMGUARD_NOTIFY_URLS: expected addresses") as caught:
+        load_settings(["make"], {}, {"MEMGUARD_NOTIFY_URLS": "s3cr3t"}, "/")
+    assert "s3cr3t" not in str(caught.value)
 
 
 PYTEST_TABLE = """
@@ -311,8 +351,8 @@ WRONG_FILES = {
     "a key like nothing known to pytest": (
         "[tool.memguard.pytest]\nxyzzy = 1",
         (
-            "(known are limit, min-available, warn, interval, log, keep, grace, enabled, test-limit, action, "
-            "leftovers, report)"
+            "(known are limit, min-available, warn, interval, log, keep, notify, notify-on, notify-command, "
+            "notify-urls, grace, enabled, test-limit, action, leftovers, report)"
         ),
     ),
     "a key of pytest with an underscore": (

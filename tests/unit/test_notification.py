@@ -1,72 +1,126 @@
-"""Which program shows the notification, and that nobody waits for it."""
+"""Which ways a notification can take, why one cannot, and what is done about one that failed."""
 
 from __future__ import annotations
 
-import os
-import sys
-import time
-
 import pytest
-from facts import MB, a_run, a_snapshot, an_outcome
 
-from pytest_memguard import events
 from pytest_memguard.outputs import notification
-from pytest_memguard.outputs.notification import notifier, notify
+from pytest_memguard.outputs.notification import COMMAND, DESKTOP, URLS, cure_for, desktop_words, ways
+
+
+class Chosen:
+    def __init__(self, command=None, urls=()):
+        self.notify_command = command
+        self.notify_urls = urls
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder with a notify-send that writes down its words."""
+    """A folder with a program notify-send."""
     program = tmp_path / "notify-send"
-    said = tmp_path / "said"
-    program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {said}.unfinished\nmv {said}.unfinished {said}\n')
+    program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
     return tmp_path
 
 
+def desktop(environ, platform="linux"):
+    return ways(Chosen(), platform, environ)[0]
+
+
 @pytest.mark.parametrize("variable", ["DISPLAY", "WAYLAND_DISPLAY", "DBUS_SESSION_BUS_ADDRESS"])
 def test_with_a_desktop_notify_send_is_looked_for_on_path(folder, variable):
-    command = notifier("title", "-text", "linux", {variable: ":0", "PATH": f"/nowhere:{folder}"})
-    assert command[0] == f"{folder}/notify-send"
-    assert command[-3:] == ["--", "title", "-text"]
+    environ = {variable: ":0", "PATH": f"/nowhere:{folder}"}
+    words = desktop_words("title", "-text", "kill", "linux", environ)
+    assert words[0] == f"{folder}/notify-send"
+    assert words[-3:] == ["--", "title", "-text"]
+    assert (desktop(environ).shown, desktop(environ).problem) == (f"{folder}/notify-send", "")
 
 
-def test_without_a_desktop_nothing_is_started(folder):
-    assert notifier("t", "x", "linux", {"PATH": str(folder)}) == []
+def test_a_bus_in_the_runtime_folder_is_a_desktop_too(folder):
+    (folder / "bus").touch()
+    assert desktop_words("t", "x", "kill", "linux", {"XDG_RUNTIME_DIR": str(folder), "PATH": str(folder)})
+    assert desktop({"XDG_RUNTIME_DIR": str(folder), "PATH": str(folder)}).problem == ""
 
 
-@pytest.mark.parametrize("environ", [{"DISPLAY": ":0"}, {"DISPLAY": ":0", "PATH": "/nowhere"}])
-def test_without_a_program_nothing_is_started(environ):
-    assert notifier("t", "x", "linux", environ) == []
+@pytest.mark.parametrize("environ", [{}, {"XDG_RUNTIME_DIR": "/nowhere"}, {"DISPLAY": ""}])
+def test_without_a_desktop_nothing_is_started_and_the_reason_is_told(folder, environ):
+    environ = {**environ, "PATH": str(folder)}
+    assert desktop_words("t", "x", "kill", "linux", environ) == []
+    way = desktop(environ)
+    assert "no desktop here" in way.problem
+    assert "notify-command" in way.cure
+
+
+@pytest.mark.parametrize("environ", [{"DISPLAY": ":0"}, {"DISPLAY": ":0", "PATH": "/nowhere::"}])
+def test_without_a_program_nothing_is_started_and_the_cure_is_told(environ):
+    assert desktop_words("t", "x", "kill", "linux", environ) == []
+    way = desktop(environ)
+    assert way.problem == "notify-send is in no folder of PATH"
+    assert "libnotify" in way.cure
 
 
 def test_a_file_that_cannot_be_run_is_no_program(folder):
     (folder / "notify-send").chmod(0o644)
-    assert notifier("t", "x", "linux", {"DISPLAY": ":0", "PATH": str(folder)}) == []
+    assert desktop_words("t", "x", "kill", "linux", {"DISPLAY": ":0", "PATH": str(folder)}) == []
+
+
+def test_a_kill_stays_until_it_was_seen_and_a_finished_command_does_not(folder):
+    environ = {"DISPLAY": ":0", "PATH": str(folder)}
+    for event, urgency in (("kill", "critical"), ("warning", "normal"), ("finish", "low"), ("test", "critical")):
+        assert f"--urgency={urgency}" in desktop_words("t", "x", event, "linux", environ)
+
+
+def test_a_text_is_no_markup(folder):
+    words = desktop_words("a & b", "x < y && <b>", "kill", "linux", {"DISPLAY": ":0", "PATH": str(folder)})
+    assert words[-2:] == ["a & b", "x &lt; y &amp;&amp; &lt;b>"]
 
 
 def test_on_macos_the_words_are_arguments_of_the_script_and_never_part_of_it():
     text = 'a" & do shell script "true'
-    command = notifier("title", text, "darwin", {})
-    assert command[0] == "/usr/bin/osascript"
-    assert command[-2:] == ["title", text]
-    assert all(text not in word for word in command[:-1])
+    words = desktop_words("title", text, "kill", "darwin", {})
+    assert words[0] == "/usr/bin/osascript"
+    assert words[-2:] == ["title", text]
+    assert all(text not in word for word in words[:-1])
+    assert desktop({}, "darwin").problem == ""
 
 
-def test_without_a_breach_there_is_nothing_to_show(monkeypatch):
-    monkeypatch.setattr(notification, "_start", lambda command: pytest.fail("started"))
-    notify(a_run(), an_outcome())
+def test_only_what_was_asked_for_is_a_way(folder):
+    environ = {"DISPLAY": ":0", "PATH": str(folder)}
+    assert [way.kind for way in ways(Chosen(), "linux", environ)] == [DESKTOP]
+    assert [way.kind for way in ways(Chosen("true", ("ntfy://a",)), "linux", environ)] == [DESKTOP, COMMAND, URLS]
 
 
-@pytest.mark.skipif(sys.platform == "darwin", reason="notify-send is not macOS's")
-def test_it_names_the_command_and_both_amounts(folder, monkeypatch):
-    monkeypatch.setenv("DISPLAY", ":0")
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    breach = a_snapshot(events.BREACH, total=801 * MB)
-    notify(a_run(), an_outcome(events.MEMORY, 137, breach=breach))
-    end = time.monotonic() + 60
-    while not (folder / "said").exists():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-    assert (folder / "said").read_text().splitlines()[-1] == "bun test: 801 MB used, limit 800 MB"
-    os.wait()
+def test_a_way_is_shown_without_its_secrets():
+    command = "curl -H 'Authorization: Bearer abcdefgh' https://hooks.example/services/T0/B0/xyzzy"
+    _, by_command, by_urls = ways(Chosen(command, ("slack://tokenA/tokenB",)), "linux", {})
+    for secret in ("abcdefgh", "xyzzy", "token"):
+        assert secret not in by_command.shown + by_urls.shown
+    assert "https://hooks.example/***" in by_command.shown
+    assert by_urls.shown == "slack://***"
+
+
+def test_without_apprise_its_addresses_cannot_work(monkeypatch):
+    monkeypatch.setattr(notification, "_has_apprise", lambda: False)
+    way = ways(Chosen(None, ("ntfy://a",)), "linux", {})[1]
+    assert (way.problem, way.cure) == (
+        "the package apprise is not installed",
+        "pip install 'pytest-memguard[notify]'",
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "said", "platform", "part"),
+    [
+        (DESKTOP, "GDBus.Error:org.freedesktop.DBus.Error.ServiceUnknown: ...", "linux", "no notification daemon"),
+        (DESKTOP, "Could not connect: No such file or directory", "linux", "DBUS_SESSION_BUS_ADDRESS"),
+        (DESKTOP, "execution error", "darwin", "System Settings > Notifications"),
+        (COMMAND, "/bin/sh: 1: crul: not found", "linux", "spelling"),
+        (URLS, "the package apprise is not installed", "linux", "pip install"),
+    ],
+)
+def test_the_cure_fits_what_was_said(kind, said, platform, part):
+    assert part in cure_for(kind, said, platform)
+
+
+def test_there_is_no_cure_for_what_is_not_known():
+    assert cure_for(COMMAND, "curl: (6) Could not resolve host", "linux") == ""

@@ -7,7 +7,7 @@ import sys
 from importlib.util import find_spec
 
 from pytest_memguard.errors import MemguardError, printable
-from pytest_memguard.outputs.notification import notifier
+from pytest_memguard.outputs.notification import DESKTOP, ways
 
 from . import effective
 from .findings import Check, Finding, Situation, note, ok
@@ -56,24 +56,21 @@ def _colours(situation: Situation, kind: str) -> str:
 
 
 def _notifications(situation: Situation) -> list[Finding]:
-    """Tell which program would show a notification, or why none would."""
+    """Tell by which ways notifications would be sent, or why not; nothing is sent."""
     try:
-        if not effective.settings(situation).notify:
-            source = effective.settings(situation).source("notify")
-            return [ok("notifications", f"switched off ({printable(source)})")]
+        settings = effective.settings(situation)
     except MemguardError:
-        pass  # the configuration has a line of its own
-    command = notifier("", "", sys.platform, situation.environ)
-    if command:
-        return [ok("notifications", f"shown by {printable(command[0])}; `memguard notify --test` shows one")]
-    desktop = [
-        name for name in ("DBUS_SESSION_BUS_ADDRESS", "DISPLAY", "WAYLAND_DISPLAY") if situation.environ.get(name)
-    ]
-    if not desktop:
-        text = "no desktop here: none of DBUS_SESSION_BUS_ADDRESS, DISPLAY and WAYLAND_DISPLAY is set"
-        return [note("notifications", text, "over SSH, in CI and in containers that is as it should be")]
-    text = "notify-send is in no folder of PATH"
-    return [note("notifications", text, "install it: the package is libnotify-bin on Debian and Ubuntu")]
+        return []  # the configuration has a line of its own
+    if not settings.notify:
+        return [ok("notifications", f"switched off ({printable(settings.source('notify'))})")]
+    found = []
+    for way in ways(settings, sys.platform, situation.environ):
+        name = "notifications" if way.kind == DESKTOP else f"notify-{way.kind}"
+        if way.problem:
+            found.append(note(name, way.problem, way.cure))
+        else:
+            found.append(ok(name, f"sent by {printable(way.shown)}; `memguard notify` tries it"))
+    return found
 
 
 def _watching(_situation: Situation) -> list[Finding]:

@@ -1,0 +1,392 @@
+"""Notifications of real runs: they arrive, and nothing about them delays a kill, the end, or counts as the command."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+from desktops import desktop  # noqa: F401 - a fixture
+from runs import (
+    MEMGUARD_TEST,
+    PATIENCE,
+    Memguard,
+    Result,
+    Run,
+    both_readers,
+    is_alive,
+    linux,
+    program,
+    python,
+    wait_for,
+    wait_until_gone,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from desktops import Desktop
+
+HOG = program("hog.py", "--mb", 300, "--rate", 300)
+NO_DESKTOP = dict.fromkeys(("DBUS_SESSION_BUS_ADDRESS", "DISPLAY", "WAYLAND_DISPLAY", "XDG_RUNTIME_DIR"))
+SLOW_END = 8.0  # seconds: less than a notifier may take, more than a busy machine needs to print a report
+
+# Grows past the warn level, waits until there is a file "hanging", grows past the limit.
+TWO_STEPS = """
+import os, time
+first = bytearray(b'x') * (60 << 20)
+end = time.monotonic() + 60
+while not os.path.exists('hanging') and time.monotonic() < end:
+    time.sleep(0.01)
+second = [bytearray(b'x') * (1 << 20) for _ in range(100) if not time.sleep(0.005)]
+time.sleep(60)
+"""
+# Holds 60 MB until there is a file "hanging", and for some looks and a scan of all processes more.
+ONE_STEP = """
+import os, time
+held = bytearray(b'x') * (60 << 20)
+end = time.monotonic() + 60
+while not os.path.exists('hanging') and time.monotonic() < end:
+    time.sleep(0.01)
+time.sleep(0.7)
+"""
+WARN = {"MEMGUARD_WARN": "50%", "MEMGUARD_NOTIFY_ON": "warning"}
+
+
+class Notified:
+    """Starts runs that notify by `command`, and waits for the notifiers."""
+
+    def __init__(self, memguard: Memguard) -> None:
+        self.memguard = memguard
+        self.folder = memguard.folder
+        self.environ: dict[str, str | None] = {
+            **NO_DESKTOP,
+            "MEMGUARD_NOTIFY": None,
+            "XDG_STATE_HOME": str(memguard.folder / "state"),
+        }
+
+    def start(self, *words: object, command: str | None = None, env: dict[str, str] | None = None) -> Run:
+        options = ["--notify-command", command] if command is not None else []
+        return self.memguard.start(*options, *words, env={**self.environ, **(env or {})})
+
+    def run(self, *words: object, command: str | None = None, env: dict[str, str] | None = None) -> Result:
+        """Run to the end; who notifies may live on, and is waited for."""
+        result = self.end(self.start(*words, command=command, env=env))
+        self.wait()
+        return result
+
+    def end(self, run: Run) -> Result:
+        """Wait for the end of the run alone."""
+        status = run.process.wait(PATIENCE)
+        return Result(status, run.out.encode(), run.err.encode())
+
+    def wait(self) -> None:
+        """Wait for the end of the notifiers."""
+        wait_for(lambda: not self.memguard.processes(), "the end of the notifiers")
+
+    def told(self, name: str = "told") -> list[dict[str, Any]]:
+        """Return what a command `cat >> NAME` was given."""
+        file = self.folder / name
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+    def number(self, name: str) -> int:
+        """Wait for a file with a number and a line feed in it."""
+        file = self.folder / name
+        wait_for(lambda: file.exists() and file.read_text().endswith("\n"), name)
+        return int(file.read_text())
+
+
+@pytest.fixture
+def notified(memguard: Memguard) -> Notified:
+    return Notified(memguard)
+
+
+def test_a_kill_is_shown_on_the_desktop(desktop: Desktop, notified: Notified) -> None:  # noqa: F811
+    assert notified.run("-t", 60, *HOG, env=desktop.environment).status == 137
+    (shown,) = desktop.told()
+    assert (shown["application"], shown["title"]) == ("memguard", "memguard stopped a command")
+    assert "hog.py" in shown["text"]
+    assert "limit 60 MB" in shown["text"]
+    assert shown["urgency"] == 2  # critical
+
+
+def test_markup_in_a_command_is_shown_as_it_stands(desktop: Desktop, notified: Notified) -> None:  # noqa: F811
+    script = f"true '<b>&' && {' '.join(HOG)}"
+    assert notified.run("-t", 60, "sh", "-c", script, env=desktop.environment).status == 137
+    assert "&lt;b>&amp;" in desktop.told()[0]["text"]
+
+
+def test_nothing_is_shown_when_nothing_happened_or_nobody_wants_to_know(desktop: Desktop, notified: Notified) -> None:  # noqa: F811
+    assert notified.run("true", env=desktop.environment).status == 0
+    assert notified.run("false", env=desktop.environment).status == 1
+    assert notified.run("--no-notify", "-t", 60, *HOG, env=desktop.environment).status == 137
+    off = {**desktop.environment, "MEMGUARD_NOTIFY": "off"}
+    assert notified.run("-t", 60, *HOG, env=off).status == 137
+    assert notified.run("--notify-on", "finish", "--no-notify", "true", env=desktop.environment).status == 0
+    assert desktop.told() == []
+
+
+def test_warning_and_end_are_shown_when_asked_for(desktop: Desktop, notified: Notified) -> None:  # noqa: F811
+    env = {**desktop.environment, "MEMGUARD_WARN": "50%"}
+    hog = program("hog.py", "--mb", 80, "--rate", 100)
+    assert notified.run("-t", 120, "--notify-on", "warning,finish", *hog, env=env).status == 0
+    wait_for(lambda: len(desktop.told()) == 2, "both notifications")
+    by_title = {shown["title"]: shown for shown in desktop.told()}
+    assert by_title["memguard: memory is running short"]["urgency"] == 1
+    assert by_title["memguard: a command is finished"]["urgency"] == 0
+    assert "exit status 0" in by_title["memguard: a command is finished"]["text"]
+
+
+@both_readers
+def test_a_command_gets_the_facts_as_json_and_in_its_environment(notified: Notified) -> None:
+    command = "cat > told; env > environ; pwd > place"
+    result = notified.run("-t", 60, *HOG, command=command, env={"MEMGUARD_RUN": "outer"})
+    assert (result.status, "warning" in result.err) == (137, False)
+    (facts,) = notified.told()
+    assert (facts["event"], facts["verdict"], facts["exitStatus"]) == ("kill", "memory", 137)
+    assert facts["thresholdMB"] == 60
+    assert facts["memoryMB"] >= 60
+    assert "hog.py" in facts["processes"][0]["command"]
+    environ = dict(line.split("=", 1) for line in (notified.folder / "environ").read_text().splitlines() if "=" in line)
+    assert environ["NOTICE_TITLE"] == "memguard stopped a command"
+    assert environ["NOTICE_TEXT"] == facts["text"]
+    assert environ["NOTICE_DIRECTORY"] == str(notified.folder) == (notified.folder / "place").read_text().strip()
+    # What the notifier starts is no part of the run, and a run inside it does not notify again.
+    assert environ["MEMGUARD_RUN"] == "outer"
+    assert environ["MEMGUARD_NOTIFY"] == "false"
+    assert not {"MEMGUARD_SOCKET", "NOTICE_JOB"} & environ.keys()
+
+
+@both_readers
+def test_a_notifier_that_hangs_delays_neither_kill_nor_end_and_is_ended_with_all_it_started(notified: Notified) -> None:
+    hanging = (
+        "setsid -f sh -c 'trap \"\" TERM; echo $$ > daemon; exec sleep 90'; "
+        "trap '' TERM; echo $$ > hanging.new; mv hanging.new hanging; exec sleep 90"
+    )
+    run = notified.start("-t", 100, *python(TWO_STEPS), command=hanging, env={**WARN, "MEMGUARD_NOTIFY_ON": "warning"})
+    hangs = notified.number("hanging")
+    daemon = notified.number("daemon")
+    started = time.monotonic()
+    result = notified.end(run)
+    # The tree was killed and the run has ended: both still hang.
+    assert is_alive(hangs)
+    assert is_alive(daemon)
+    assert result.status == 137
+    assert time.monotonic() - started < SLOW_END
+    assert "1 process ended" in result.err
+    assert "left" not in result.err
+    if notified.memguard.reader == "portable":  # the notifier is the same: 10 s once are enough
+        for pid in (hangs, daemon):
+            os.kill(pid, signal.SIGKILL)
+        notified.wait()
+        return
+    wait_until_gone([hangs, daemon])
+    notified.wait()
+    failed = json.loads((notified.folder / "state" / "memguard" / "notification-failed.json").read_text())
+    assert failed["failures"] == ["the notify command did not end in 10 s and was ended"]
+
+
+def test_a_command_that_hangs_is_no_leftover_of_a_healthy_run(notified: Notified) -> None:
+    run = notified.start("-t", 100, *python(ONE_STEP), command="echo $$ > hanging; exec sleep 90", env=WARN)
+    result = notified.end(run)
+    hangs = notified.number("hanging")
+    assert is_alive(hangs)
+    assert (result.status, result.err) == (0, "")
+    os.kill(hangs, signal.SIGKILL)
+    notified.wait()
+
+
+@linux
+def test_what_a_notifier_holds_does_not_count(notified: Notified) -> None:
+    hog = " ".join(program("hog.py", "--mb", 200, "--hold", "--ready", "hanging"))
+    run = notified.start("-v", "-t", 100, *python(ONE_STEP), command=f"exec {hog}", env=WARN)
+    hangs = notified.memguard.ready("hanging")["pid"]
+    result = notified.end(run)
+    assert is_alive(hangs)
+    os.kill(hangs, signal.SIGKILL)
+    notified.wait()
+    assert result.status == 0
+    peak = re.search(r"ok, exit status 0; peak ([\d.]+) MB of 100 MB", result.err)
+    assert peak is not None, result
+    assert 60 <= float(peak[1]) < 100
+
+
+def test_a_command_that_fails_is_told_once_with_what_it_said(notified: Notified) -> None:
+    result = notified.run("-t", 60, *HOG, command="echo one; echo 'no route' >&2; exit 3")
+    assert result.status == 137
+    assert result.err.count("notify command") == 1
+    line = result.err.splitlines()[-1]
+    assert line == "memguard: warning: the notify command ended with 3: no route (`memguard notify` shows more)"
+
+
+def test_secrets_of_a_command_are_not_shown_when_it_fails(notified: Notified) -> None:
+    command = "echo 'https://hooks.example/services/T0/xyzzyxyzzy refused xyzzyxyzzy' >&2; exit 1; # https://hooks.example/services/T0/xyzzyxyzzy"
+    result = notified.run("-t", 60, *HOG, command=command)
+    assert "https://hooks.example/*** refused ***" in result.err
+    assert "xyzzy" not in result.err
+    shown = notified.memguard.run("--show-config", env={"MEMGUARD_NOTIFY_COMMAND": command})
+    assert "xyzzy" not in shown.out
+
+
+def test_one_that_says_more_than_anybody_can_keep_is_read_and_cut(notified: Notified) -> None:
+    result = notified.run("-t", 60, *HOG, command="head -c 100000000 /dev/zero | tr '\\0' x >&2; echo end >&2; exit 2")
+    assert result.status == 137
+    failed = json.loads((notified.folder / "state" / "memguard" / "notification-failed.json").read_text())
+    assert failed["failures"] == ["the notify command ended with 2: end"] or (
+        len(failed["failures"][0]) <= 300 and failed["failures"][0].startswith("the notify command ended with 2: xxx")
+    )
+
+
+def test_what_a_command_leaves_in_the_background_may_finish(notified: Notified) -> None:
+    result = notified.run("-t", 60, *HOG, command="(sleep 0.5; echo played > sound) & ")
+    assert result.status == 137
+    assert (notified.folder / "sound").read_text() == "played\n"
+
+
+def test_a_notification_that_works_forgets_the_failure_before_it(notified: Notified) -> None:
+    kept = notified.folder / "state" / "memguard" / "notification-failed.json"
+    notified.run("-t", 60, *HOG, command="exit 1")
+    assert kept.exists()
+    assert kept.stat().st_mode & 0o777 == 0o600
+    notified.run("-t", 60, *HOG, command="exit 0")
+    assert not kept.exists()
+
+
+def test_a_guarded_command_inside_the_notifier_that_is_killed_does_not_notify_for_ever(notified: Notified) -> None:
+    inner = " ".join([*MEMGUARD_TEST, "-t", "60", *HOG])
+    env = {"MEMGUARD_NOTIFY_COMMAND": f"echo {{}} >> told; {inner} 2> inner"}
+    assert notified.run("-t", 60, *HOG, env=env).status == 137
+    assert len(notified.told()) == 1
+    assert "stopped" in (notified.folder / "inner").read_text()
+
+
+def test_a_run_inside_a_run_waits_for_its_notifier_which_is_no_leftover_of_the_outer(notified: Notified) -> None:
+    inner = [*MEMGUARD_TEST, "--notify-command", "sleep 0.6; echo {} > told", "-t", "60", *HOG]
+    result = notified.run("--no-notify", *inner)
+    assert result.status == 137
+    assert len(notified.told()) == 1
+    assert "left" not in result.err
+
+
+def test_with_few_descriptors_it_is_sent_all_the_same(notified: Notified) -> None:
+    words = [*MEMGUARD_TEST, "--notify-command", "cat > told", "-t", "60", *HOG]
+    run = notified.memguard.start_as(["sh", "-c", 'ulimit -n 20; exec "$@"', "sh", *words], env=notified.environ)
+    assert run.process.wait(PATIENCE) == 137
+    notified.wait()
+    assert notified.told()[0]["event"] == "kill"
+
+
+def test_nothing_that_memguard_was_given_stays_open_in_a_notifier(notified: Notified) -> None:
+    reading, writing = os.pipe()
+    environ = notified.memguard.environment({**notified.environ, **WARN})
+    words = [*MEMGUARD_TEST, "--notify-command", "echo $$ > hanging; exec sleep 90", "-t", "100", *python(TWO_STEPS)]
+    process = subprocess.Popen(
+        words,
+        env=environ,
+        cwd=notified.folder,
+        pass_fds=[writing],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    os.close(writing)
+    _, err = process.communicate(timeout=PATIENCE)  # to the end of stderr: the notifier does not hold that either
+    assert process.returncode == 137, err
+    with open(reading, "rb") as file:
+        assert file.read() == b""
+    hangs = notified.number("hanging")
+    assert is_alive(hangs)
+    os.kill(hangs, signal.SIGKILL)
+    notified.wait()
+
+
+@linux
+def test_when_the_guard_is_killed_the_notifiers_end_with_the_tree(notified: Notified) -> None:
+    run = notified.start(
+        "-t",
+        100,
+        *python(TWO_STEPS.replace("'hanging'", "'never'")),
+        command="echo $$ > hanging; exec sleep 90",
+        env=WARN,
+    )
+    hangs = notified.number("hanging")
+    guard = run.guard()
+    below = [process.pid for process in psutil.Process(guard).children(recursive=True)]
+    assert hangs in below
+    os.kill(guard, signal.SIGKILL)
+    result = notified.end(run)
+    assert result.status == 125
+    wait_until_gone(below)
+
+
+class Heard(BaseHTTPRequestHandler):
+    """Keeps what is posted; `/slow` is never answered in time, `/wrong` is refused."""
+
+    heard: list[dict[str, Any]]
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path == "/wrong":
+            self.send_error(403)
+            return
+        self.server.heard.append(json.loads(body))  # type: ignore[attr-defined]
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[HTTPServer]:
+    served = HTTPServer(("127.0.0.1", 0), Heard)
+    served.heard = []  # type: ignore[attr-defined]
+    thread = threading.Thread(target=served.serve_forever)
+    thread.start()
+    yield served
+    served.shutdown()
+    thread.join(PATIENCE)
+    served.server_close()
+
+
+def test_addresses_are_notified_through_apprise_and_one_that_refuses_is_kept(
+    notified: Notified, server: HTTPServer
+) -> None:
+    pytest.importorskip("apprise")
+    port = server.server_address[1]
+    urls = f"json://localhost:{port}/right json://localhost:{port}/wrong"
+    result = notified.run("-t", 60, *HOG, env={"MEMGUARD_NOTIFY_URLS": urls})
+    assert result.status == 137
+    (heard,) = server.heard  # type: ignore[attr-defined]
+    assert heard["title"] == "memguard stopped a command"
+    assert "limit 60 MB" in heard["message"]
+    failed = json.loads((notified.folder / "state" / "memguard" / "notification-failed.json").read_text())
+    assert failed["failures"] == ["the notification by apprise ended with 1: apprise could not send to json://***"]
+
+
+def test_neither_arguments_nor_log_tell_an_address(notified: Notified) -> None:
+    urls = "json://localhost:9/s3cr3ts3cr3t"
+    env = {**WARN, "MEMGUARD_NOTIFY_URLS": urls}
+    run = notified.start(
+        "-t", 100, "-l", "memory.log", *python(TWO_STEPS), command="echo $$ > hanging; exec sleep 90", env=env
+    )
+    hangs = notified.number("hanging")
+    arguments = Path(f"/proc/{psutil.Process(hangs).ppid()}/cmdline") if sys.platform == "linux" else None
+    if arguments is not None:
+        assert b"s3cr3t" not in arguments.read_bytes()
+    for words in notified.memguard.processes().values():
+        assert "s3cr3t" not in words
+    assert notified.end(run).status == 137
+    assert "s3cr3t" not in (notified.folder / "memory.log").read_text()
+    os.kill(hangs, signal.SIGKILL)
+    notified.wait()
