@@ -31,6 +31,9 @@ FIELDS = {"timestamp", "pgid", "memoryMB", "processCount", "processes", "thresho
 SHOWN = {
     r"memguard-test .*-v": r"memguard: .* peak \d",
     r"memguard status": r"available",
+    r"memguard init": r"pyproject\.toml",
+    r"memguard suggest": r"^limit = ",
+    r"memguard doctor": r"footprint",
     r"memguard report(?! --csv)": r"peak",
     r"memguard report --csv": r",",
     r"(memguard-test|exec) (?!--show-config).*bun test": r" 2 pass",
@@ -99,6 +102,11 @@ def test_what_the_document_says_to_type_works(shop: Flow, command: str) -> None:
     elif is_endless(command):
         check_endless(shop, command)
     else:
+        if command == "memguard init":
+            (shop.folder / "pyproject.toml").unlink()  # it writes one where there is none
+        elif command == "memguard suggest":  # "after some runs"
+            for _ in range(3):
+                shop.do("memguard-test", "bun", "run", "lint")
         check_ending(shop, command, in_shell(shop, command).wait())
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from runs import ROOT
-from samples import samples
+from samples import read, samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,6 +103,23 @@ def test_a_local_hook_uses_the_memguard_that_is_there(shop: Flow) -> None:
     shop.git("add", ".")
     assert shop.run(*COMMIT).status == 0
     assert shop.git("log", "-1", "--format=%s") == "Thumbnails"
+
+
+def test_a_hook_before_a_push_refuses_it(shop: Flow) -> None:
+    page = read("workflows.md")
+    assert "`stages: [pre-push]`" in page
+    assert "`pre-commit install --hook-type pre-push`" in page
+    configuration = yaml.safe_load(samples("workflows.md", "pre-commit", ".pre-commit-config.yaml")[0])
+    configuration["repos"][0]["hooks"][0]["stages"] = ["pre-push"]
+    configure(shop, configuration)
+    shop.do(*PRE_COMMIT, "install", "--hook-type", "pre-push")
+    shop.write("pytest", "#!/bin/sh\nexec python hog.py\n", executable=True)
+    shop.memguard.environ["PATH"] = f"{shop.folder}:{shop.memguard.environ['PATH']}"
+    assert shop.run(*COMMIT).status == 0
+    shop.git("init", "--quiet", "--bare", str(shop.memguard.folder / "remote"))
+    result = shop.run("git", "push", shop.memguard.folder / "remote", "HEAD:main")
+    assert result.status == 1, result
+    assert "- exit code: 137" in result.out + result.err
 
 
 def test_ctrl_c_leaves_neither_a_process_nor_a_commit(shop: Flow, interrupt: Callable[..., None]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from runs import ROOT
-from samples import samples
+from samples import read, samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,6 +118,17 @@ def test_another_command_is_stopped(
     assert "leak_worker.js" in told
     end = "Command memguard-test -t 500 bun test failed with exit code" if configure is noxfile else "bun: FAIL code"
     assert f"{end} 137" in told
+
+
+def test_tox_takes_a_memguard_from_elsewhere_when_it_is_allowed(flow: Flow) -> None:
+    pytest.importorskip("tox")
+    text = samples("workflows.md", "tox", "tox.ini")[0].replace("bun test", "python -c 'print(20 + 3)'")
+    flow.write("tox.ini", text.replace("deps = pytest-memguard", "allowlist_externals = memguard-test"))
+    assert "`allowlist_externals = memguard-test` instead of the line in `deps`" in read("workflows.md")
+    result = flow.run(*TOX, "run", "-e", "bun", env={"MEMGUARD_VERBOSE": "1"})
+    assert result.status == 0, result
+    assert "23" in result.out.splitlines()
+    assert "limit 500 MB" in result.own
 
 
 @pytest.mark.parametrize(("configure", "words"), BOTH)
