@@ -95,9 +95,9 @@ def _processes(run: RunFacts) -> list[str]:
 
 
 def _tests(run: RunFacts) -> list[str]:
-    if not run.tests:
+    peaks = wording.largest_tests(run)
+    if not peaks:
         return []
-    peaks = sorted(run.tests.values(), key=lambda peak: (-peak.added, peak.first))
     of_all = f", {MOST_TESTS} of {len(peaks):,}" if len(peaks) > MOST_TESTS else ""
     lines = ["", f"Tests by the most they were seen to add{of_all}:", ""]
     lines += [_row(["Added", "Seen at", "Worker", "Test"]), "|---:|---:|---|---|"]

@@ -101,9 +101,9 @@ def _facts(run: RunFacts, screen: Screen) -> list[str]:
 
 
 def _tests(run: RunFacts, screen: Screen) -> list[str]:
-    if not run.tests:
+    peaks = wording.largest_tests(run)
+    if not peaks:
         return []
-    peaks = sorted(run.tests.values(), key=lambda peak: (-peak.added, peak.first))
     rows = [
         [format_size(peak.added), format_seconds(peak.first), peak.worker, peak.name] for peak in peaks[:MOST_TESTS]
     ]

@@ -13,7 +13,7 @@ from pytest_memguard.engine.signals import name_of
 from pytest_memguard.units import format_seconds, format_size
 
 if TYPE_CHECKING:
-    from pytest_memguard.analysis.facts import RunFacts
+    from pytest_memguard.analysis.facts import RunFacts, TestPeak
     from pytest_memguard.analysis.shape import Shape
 
 STILL_RUNNING = 60.0  # seconds since its last line: so long a run without an end may be running
@@ -88,6 +88,11 @@ def grower(run: RunFacts, shape: Shape) -> str:
     most = found[0]
     whole = sum(grower.grown for grower in found)
     return f"{most.command} (pid {most.pid}): {format_size(most.grown)} of the {format_size(whole)} that all grew by"
+
+
+def largest_tests(run: RunFacts) -> list[TestPeak]:
+    """Return the tests that were seen to add something, the largest first."""
+    return sorted((peak for peak in run.tests.values() if peak.added), key=lambda peak: (-peak.added, peak.first))
 
 
 def short_growth(shape: Shape) -> str:
