@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from guide import PAGE, Row, one_line, rows, sentences
+from guide import PAGE, Row, commands_of_the_guide, one_line, rows, sentences
 from runs import wait_for, wait_until_gone
 from samples import blocks, read, samples
 
@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.bun, pytest.mark.skipif(not shutil.which("jq"), reason
 
 ASSIGNMENT = re.compile(r"(?:export )?([A-Z_]+)=(\S+)")
 WRITTEN_DOWN = ("Package.json Scripts", "VS Code Tasks")  # rows that are no commands
-SCRIPTS = ("bun-test-safe.sh", "memory-monitor.sh")
+SCRIPTS = ("bun-test-safe.sh", "memory-monitor.sh", "notify.sh")
 QUERIES = [one_line(block.text) for block in blocks(read(PAGE)) if block.language == "sh" and "jq" in block.text]
 FIELDS = {"timestamp", "pgid", "memoryMB", "processCount", "processes", "thresholdMB"}
 SHOWN = {
@@ -86,11 +86,19 @@ def shop(bun_flow: Flow, past: Path) -> Flow:
 
 
 def in_shell(shop: Flow, command: str) -> Run:
-    return shop.start("bash", "-c", command)
+    # There may be no desktop where the tests run: a notification can be seen in a file then.
+    notify = {"MEMGUARD_NOTIFY": None, "MEMGUARD_NOTIFY_COMMAND": "cat > notification.json"}
+    return shop.start("bash", "-c", command, env=notify if "notify" in command else None)
 
 
 def is_endless(command: str) -> bool:
     return "--watch" in command or "tail -f" in command
+
+
+def test_every_command_of_the_guide_is_in_the_document() -> None:
+    answered = {one_line(row.old) for row in rows()} | set(QUERIES)
+    missing = [command for command in commands_of_the_guide() if command not in answered]
+    assert not missing
 
 
 @pytest.mark.parametrize("command", commands())
@@ -117,6 +125,9 @@ def check_ending(shop: Flow, command: str, result: Result) -> None:
     for words, shown in SHOWN.items():
         if re.search(words, command):
             assert re.search(shown, result.out + result.err, re.MULTILINE), result
+    if "memguard notify" in command:
+        told = json.loads((shop.folder / "notification.json").read_text())
+        assert "Hello World" in told["text"] or "--test" in command
     if "-l " in command:
         log = shop.folder / command.split("-l ")[1].split(maxsplit=1)[0]
         last = json.loads(log.read_text().splitlines()[-1])
@@ -202,7 +213,7 @@ def test_the_command_of_the_vscode_task_works(shop: Flow) -> None:
 
 
 def old_command_lines() -> list[object]:
-    """Return the rows whose left side calls one of the two scripts that run commands."""
+    """Return the rows whose left side calls one of the scripts."""
     found: dict[str, Row] = {}
     for row in rows():
         if row.section not in WRITTEN_DOWN and any(script in row.old for script in SCRIPTS):
