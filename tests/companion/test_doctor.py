@@ -119,10 +119,11 @@ def test_a_misspelt_variable_is_a_problem(companion, programs):
 
 
 def test_a_wrong_setting_does_not_keep_the_self_test_from_its_own(companion, programs):
+    Path(companion.environment["TMPDIR"], "pyproject.toml").write_text("[tool.memguard]\nlimt = 1\n")
     ended = companion("doctor", "--json", MEMGUARD_LIMIT="lots", VERBOSE="maybe")
     found = lines_of(ended)
     assert ended.status == 1
-    assert found["settings"][0] == "problem"
+    assert found["settings"][0] == found["config file"][0] == "problem"
     assert found["self-test"][0] == "ok"
 
 
@@ -143,6 +144,22 @@ def test_a_log_that_is_a_pipe_nobody_reads_does_not_hang(companion, programs):
     os.mkfifo(companion.folder / "pipe")
     level, text, _ = looked(companion, MEMGUARD_LOG="pipe")["log"]
     assert level == "problem", text
+
+
+def test_kept_logs_are_counted_and_a_folder_that_cannot_be_made_is_a_note(companion, programs):
+    level, text, _ = looked(companion)["kept logs"]
+    assert (level, text) == ("ok", f"0 runs in {companion.state}/memguard/runs")
+    (companion.folder / "in the way").write_text("")
+    level, text, cure = looked(companion, XDG_STATE_HOME=str(companion.folder / "in the way"))["kept logs"]
+    assert level == "note"
+    assert "cannot be written (not a directory" in text
+    assert "XDG_STATE_HOME" in cure
+    assert looked(companion, MEMGUARD_KEEP="0")["kept logs"][1].startswith("none (MEMGUARD_KEEP)")
+
+
+def test_the_self_test_is_not_among_the_kept_runs(companion, programs):
+    assert companion("doctor").status == 0
+    assert list(companion.state.rglob("*.jsonl")) == []
 
 
 @linux
@@ -184,6 +201,36 @@ def test_a_limit_above_the_memory_of_the_machine_is_a_problem(companion, program
     assert level == "problem"
     assert "(MEMGUARD_LIMIT): the system runs short before memguard acts" in text
     assert "-t 80%" in cure
+
+
+@linux
+def test_a_floor_and_a_limit_are_compared_with_what_is_available_now(companion, programs, tmp_path):
+    (tmp_path / "machine" / "proc").mkdir(parents=True)
+    (tmp_path / "machine" / "proc" / "meminfo").write_text("MemTotal: 4096000 kB\nMemAvailable: 1024000 kB\n")
+    machine = {"MEMGUARD_MACHINE": str(tmp_path / "machine")}
+    assert looked(companion, **machine)["memory"][0] == "ok"
+    level, text, cure = looked(companion, MEMGUARD_LIMIT="2G", **machine)["memory"]
+    assert (level, "the machine may run short before memguard acts" in text) == ("note", True)
+    assert "(-t 800)" in cure
+    level, text, _ = looked(companion, MEMGUARD_MIN_AVAILABLE="1.5G", **machine)["memory"]
+    assert (level, "the floor 1536 MB (MEMGUARD_MIN_AVAILABLE)" in text) == ("note", True)
+    level, _, _ = looked(companion, MEMGUARD_MIN_AVAILABLE="5G", **machine)["memory"]
+    assert level == "problem"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_output_that_cannot_be_written_is_an_error_and_no_traceback(companion, programs):
+    for redirection, status, said in ((">/dev/full", 125, "memguard: No space left on device\n"), (">&-", 0, "")):
+        ended = subprocess.run(
+            ["/bin/sh", "-c", f'exec "$0" "$@" {redirection}', *MEMGUARD, "doctor", "--no-self-test"],
+            cwd=companion.folder,
+            env=companion.environment,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        assert (ended.returncode, ended.stderr) == (status, said)
 
 
 def test_a_reader_that_does_not_exist_is_a_problem(companion, programs):

@@ -51,6 +51,8 @@ def build_parser(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `memguard` with the given arguments (default: sys.argv[1:]); return the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if sys.stdout is None:  # closed by `>&-`: what is printed has to go somewhere
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for as long as the process lives
     first = next((word for word in words if not word.startswith("-")), "")
     try:
         options = build_parser([first] if first in COMMANDS else []).parse_args(words)
@@ -73,6 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `memguard report | head`: nobody reads on, which is no failure of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the flush at exit has somewhere to go
         return statuses.OK
+    except OSError as error:  # a full disk behind `memguard report > FILE`
+        _complain(MemguardError(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"))
+        return statuses.OWN_FAILURE
     except KeyboardInterrupt:
         return statuses.OVER_SIGNALS + 2
     return status

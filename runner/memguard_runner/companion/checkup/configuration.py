@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import tempfile
 
 from pytest_memguard.config import find_config, load_settings
@@ -68,7 +69,7 @@ def _settings(situation: Situation) -> list[Finding]:
     except MemguardError as error:
         return [problem("settings", str(error), "correct it: until then memguard-test starts no command here")]
     parts = [
-        f"limit {format_size(settings.limit)} ({_source(settings.source('limit'))})",
+        f"limit {format_size(settings.limit)} ({printable(settings.source('limit'))})",
         f"warn {format_size(settings.warn)}",
         f"interval {format_seconds(settings.interval)}",
         f"grace {format_seconds(settings.grace)}",
@@ -76,10 +77,6 @@ def _settings(situation: Situation) -> list[Finding]:
     if settings.profile:
         parts.append(f"profile {printable(settings.profile)}")
     return [ok("settings", f"{', '.join(parts)}; {SHOW}")]
-
-
-def _source(source: str) -> str:
-    return printable(source)
 
 
 def _log(situation: Situation) -> list[Finding]:
@@ -90,7 +87,7 @@ def _log(situation: Situation) -> list[Finding]:
         return []  # told by the lines above
     if not settings.log:
         return [ok("log", "none configured: `-l FILE` writes one")]
-    source = _source(settings.source("log"))
+    source = printable(settings.source("log"))
     reason = why_not_writable(settings.log)
     if reason:
         text = f"{printable(settings.log)} ({source}) cannot be written: {reason}"
@@ -100,6 +97,33 @@ def _log(situation: Situation) -> list[Finding]:
     if room is not None and room < LITTLE_ROOM:
         return [note("log", f"{text}, but only {format_size(room)} are left there", "make room; a snapshot takes 1 KB")]
     return [ok("log", text)]
+
+
+def _kept(situation: Situation) -> list[Finding]:
+    """Look at the folder of the logs that are kept of every run."""
+    from pytest_memguard.analysis import kept
+
+    name = "kept logs"
+    try:
+        settings = effective.settings(situation)
+    except MemguardError:
+        return []
+    if not settings.keep:
+        return [ok(name, f"none ({printable(settings.source('keep'))}): `memguard report` needs a log's name")]
+    place = kept.folder(situation.environ, sys.platform)
+    consequence = "runs are not kept, so `memguard runs` and `memguard report` know none"
+    if not place:
+        return [note(name, f"no place for them: {consequence}", "set HOME or XDG_STATE_HOME")]
+    reason = why_folder_not_writable(place)
+    if reason:
+        cure = "make it writable, or choose another with XDG_STATE_HOME"
+        return [note(name, f"{printable(place)} cannot be written ({reason}): {consequence}", cure)]
+    survey = kept.survey(situation.environ)
+    runs = f"{len(survey.runs)} run" if len(survey.runs) == 1 else f"{len(survey.runs)} runs"
+    if survey.unreadable:
+        text = f"{runs} in {printable(place)}, and {len(survey.unreadable)} that cannot be read"
+        return [note(name, text, f"remove them: {printable(survey.unreadable[0])}, for one")]
+    return [ok(name, f"{runs} in {printable(place)}")]
 
 
 def why_not_writable(path: str) -> str:
@@ -151,4 +175,5 @@ CHECKS = (
     Check("variables", _environment),
     Check("settings", _settings),
     Check("log", _log),
+    Check("kept logs", _kept),
 )

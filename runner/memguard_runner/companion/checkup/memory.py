@@ -15,26 +15,37 @@ from .findings import Check, Finding, Situation, note, ok, problem
 
 LINUX = sys.platform == "linux"
 STRICT = "2"  # of /proc/sys/vm/overcommit_memory, see the kernel's Documentation/mm/overcommit-accounting.rst
+MORE = "`memguard status` tells who holds what"
 PART_TO_USE = 0.8  # of what is available: a limit proposed leaves a fifth for everything else
 
 
 def _available(situation: Situation) -> list[Finding]:
-    """Compare the limit with what may be used and with what is available now."""
-    usable, source = machine.usable_memory(), machine.usable_memory_source()
-    available = machine.available_memory()
+    """Compare limit and floor with what may be used and with what is available now."""
+    root = machine.root_of(situation.environ)
+    usable, source = machine.usable_memory(root), machine.usable_memory_source(root)
+    available = machine.available_memory(root)
     text = f"{format_size(available)} available of {format_size(usable)} ({source})"
     try:
         settings = effective.settings(situation)
     except MemguardError:  # the configuration has a line of its own
-        return [ok("memory", text)]
-    limit = f"the limit is {format_size(settings.limit)} ({settings.source('limit')})"
-    if settings.limit > usable:
+        return [ok("memory", f"{text}; {MORE}")]
+    limit, floor = settings.limit, settings.min_available or 0
+    text += f"; the limit is {format_size(limit)} ({printable(settings.source('limit'))})"
+    if floor:
+        text += f", the floor {format_size(floor)} ({printable(settings.source('min_available'))})"
+    proposal = f"-t {max(1, int(available * PART_TO_USE) >> 20)}"
+    if limit > usable:
         cure = "choose a lower limit: `-t 80%` is of what may be used"
-        return [problem("memory", f"{text}; {limit}: the system runs short before memguard acts", cure)]
-    if available and settings.limit > available:
-        cure = f"close what you do not need, or choose a lower limit (-t {int(available * PART_TO_USE) >> 20})"
-        return [note("memory", f"{text}; {limit}: the machine can run short before memguard acts", cure)]
-    return [ok("memory", f"{text}; {limit}")]
+        return [problem("memory", f"{text}: the system runs short before memguard acts", cure)]
+    if floor >= usable:
+        return [problem("memory", f"{text}: no run can leave so much", "choose a lower floor (min-available)")]
+    if available and available < floor:
+        cure = "close what you do not need (`memguard status` shows who holds what), or choose a lower floor"
+        return [note("memory", f"{text}: what holds a good part of what is used will be stopped", cure)]
+    if available and limit > available:
+        cure = f"close what you do not need, choose a lower limit ({proposal}), or set a floor (--min-available)"
+        return [note("memory", f"{text}: the machine may run short before memguard acts", cure)]
+    return [ok("memory", f"{text}; {MORE}")]
 
 
 def _control_group(_situation: Situation) -> list[Finding]:

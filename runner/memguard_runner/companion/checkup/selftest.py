@@ -65,22 +65,30 @@ class Trial:
 
 def run(situation: Situation) -> list[Finding]:
     """Do it; return one line, with figures when it worked."""
-    reader_name = readers.choose(situation.environ)
+    try:
+        reader_name = readers.choose(situation.environ)
+    except MemguardError as error:
+        return [problem(NAME, str(error), f"unset {readers.VARIABLE}")]
     words = find_program(situation.environ)
     with tempfile.TemporaryDirectory(prefix="memguard-doctor-") as folder:
         try:
             reader = readers.open_reader(reader_name, adopts=False)
+            with open(f"{folder}/pyproject.toml", "wb") as file:  # the nearest, whatever stands in one above
+                file.write(b"[tool.memguard]\n")
             with open(f"{folder}/err", "wb") as errors:
                 process = subprocess.Popen(
                     [*words, *_options(folder), "--", *_tree(folder, reader_name)],
                     cwd=folder,
-                    env=_environment(situation.environ, folder),
+                    env=_environment(situation.environ),
                     stdin=subprocess.DEVNULL,
                     stdout=errors,
                     stderr=errors,
                 )
-        except (OSError, MemguardError) as error:
-            return [problem(NAME, f"{printable(' '.join(words))}: {error}", "see the line memguard-test above")]
+        except OSError as error:
+            text = f"{printable(' '.join(words))} cannot be started: {error.strerror}"
+            return [problem(NAME, text, "see the lines memguard-test and limits above")]
+        except (ImportError, MemguardError) as error:
+            return [problem(NAME, printable(str(error)), "see the line reader above")]
         trial = Trial(folder, reader, process)
         try:
             text = _watch(trial)
@@ -109,16 +117,14 @@ def _tree(folder: str, reader_name: str) -> list[str]:
     return [sys.executable, "-I", "-S", str(selftest_tree.__file__), "root", folder, str(to_be_seen)]
 
 
-def _environment(environ: Mapping[str, str], folder: str) -> dict[str, str]:
+def _environment(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the environment without what is configured: that has lines of its own, and is not what is tried here."""
     kept = {
         name: value for name, value in environ.items() if not name.startswith(FOREIGN) and name not in FOREIGN_NAMES
     }
     if environ.get(readers.VARIABLE):
         kept[readers.VARIABLE] = environ[readers.VARIABLE]
-    if "keep" in BY_NAME:
-        kept[BY_NAME["keep"].variable] = "false"
-    return {**kept, "XDG_STATE_HOME": folder}
+    return {**kept, BY_NAME["keep"].variable: "0"}  # it is no run of the user's
 
 
 def _watch(trial: Trial) -> str:
