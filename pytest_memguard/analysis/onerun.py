@@ -99,12 +99,10 @@ class OneRun:
         facts = self._facts
         largest = self._largest
         facts.peak_point = self._point(largest) if isinstance(largest, Reading) else largest
-        if facts.peak_point and facts.peak_point.total >= facts.peak:
-            facts.peak = facts.peak_point.total
-            if not facts.peak_at:
-                facts.peak_at = facts.peak_point.elapsed
-            if not facts.peak_command and facts.peak_point.processes:
-                facts.peak_command = facts.peak_point.processes[0].command
+        point = facts.peak_point
+        if point is not None and point.total > facts.peak:
+            facts.peak, facts.peak_at = point.total, point.elapsed
+            facts.peak_command = point.processes[0].command if point.processes else ""
         facts.points = sorted([*self._thinner.points(), *self._landmarks], key=attrgetter("elapsed"))
         return facts
 

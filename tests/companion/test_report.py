@@ -159,6 +159,16 @@ def test_a_folder_is_compared_run_by_run_in_the_order_of_time(companion):
     assert "notes" not in ended.out
 
 
+def test_breaches_of_a_session_that_went_on_are_told_with_their_tests(report):
+    lines = a_run([100] * 9, verdict="failed")
+    ran = {"test": "t.py::hog", "worker": "gw1", "testAddedMB": 180, "otherTests": []}
+    lines[4:4] = [a_line(10.0, 305, "breach", **ran), a_line(11.0, 307, "breach")]
+    shown = joined(report(session=lines))
+    assert "breach after 10 s: 305 MB, t.py::hog (gw1) had added 180 MB after 11 s: 307 MB growth" in shown
+    assert "peak 307 MB of 800 MB (38 %), limit from -t; after 11 s of 30 s" in shown
+    assert "gw1) had added 180 MB<br>after 11 s" in report("--markdown", session=lines).out.replace("\\", "")
+
+
 def test_tests_are_listed_by_what_they_added(report):
     lines = [a_start()]
     lines += [

@@ -38,6 +38,7 @@ def run_report(run: RunFacts) -> list[str]:
     facts = [
         ("verdict", _text(wording.verdict(run))),
         ("peak", _text(wording.peak(run))),
+        ("breach", "<br>".join(_text(breach) for breach in wording.breaches(run))),
         ("growth", _text(wording.growth(shape))),
         ("shape", _text(f"{shape.title}. {shape.evidence}")),
         ("grew most", _text(wording.grower(run, shape))),

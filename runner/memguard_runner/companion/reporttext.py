@@ -93,6 +93,8 @@ def _facts(run: RunFacts, screen: Screen) -> list[str]:
     verdict = screen.paragraph("verdict", printable(wording.verdict(run)), INDENT)
     lines = [line[:INDENT] + screen.coloured(line[INDENT:], wording.verdict_colour(run)) for line in verdict]
     lines += screen.paragraph("peak", printable(wording.peak(run)), INDENT)
+    for number, breach in enumerate(wording.breaches(run)):
+        lines += screen.paragraph("" if number else "breach", printable(breach), INDENT)
     lines += screen.paragraph("growth", wording.growth(shape), INDENT)
     lines += screen.paragraph("shape", f"{shape.title}. {shape.evidence}", INDENT)
     if grower := wording.grower(run, shape):

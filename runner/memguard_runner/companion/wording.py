@@ -13,9 +13,11 @@ from pytest_memguard.engine.signals import name_of
 from pytest_memguard.units import format_seconds, format_size
 
 if TYPE_CHECKING:
-    from pytest_memguard.analysis.facts import RunFacts, TestPeak
+    from pytest_memguard.analysis.facts import Point, RunFacts, TestPeak
     from pytest_memguard.analysis.shape import Shape
 
+MOST_BREACHES = 4  # that are told one by one
+TESTS_NAMED = 2  # of those that ran at a breach
 STILL_RUNNING = 60.0  # seconds since its last line: so long a run without an end may be running
 
 
@@ -88,6 +90,25 @@ def grower(run: RunFacts, shape: Shape) -> str:
     most = found[0]
     whole = sum(grower.grown for grower in found)
     return f"{most.command} (pid {most.pid}): {format_size(most.grown)} of the {format_size(whole)} that all grew by"
+
+
+def breaches(run: RunFacts) -> list[str]:
+    """Return where the limit was passed, where the verdict does not tell it all: tests ran, or the run went on."""
+    points = [point for point in run.points if point.event == events.BREACH]
+    if run.verdict == events.MEMORY and not any([point.tests for point in points]):
+        return []
+    lines = [f"after {format_seconds(point.elapsed)}: {format_size(point.total)}{_running(point)}" for point in points]
+    more = len(lines) - MOST_BREACHES
+    return lines if more <= 0 else [*lines[:MOST_BREACHES], f"{more} more"]
+
+
+def _running(point: Point) -> str:
+    tests = sorted(point.tests, key=lambda test: -test.added)
+    named = [
+        f"{test.name}{f' ({test.worker})' if test.worker else ''} had added {format_size(test.added)}"
+        for test in ([test for test in tests if test.added] or tests)[:TESTS_NAMED]
+    ]
+    return ", " + ", ".join(named) if named else ""
 
 
 def largest_tests(run: RunFacts) -> list[TestPeak]:
