@@ -69,7 +69,7 @@ def tell_ci(
 
     incidents = [of_death(death, running), *(of_breach(record, ERROR) for record in earlier)]
     points = trail.read(run.log, run.identifier, points)
-    ci.tell_session(console, incidents, root=str(facts.get("root", "")), limit=run.limit, points=points)
+    ci.tell_session(console, incidents, os.environ, root=str(facts.get("root", "")), limit=run.limit, points=points)
 
 
 def summary(death: dict[str, Any]) -> str:

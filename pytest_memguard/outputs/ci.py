@@ -65,22 +65,30 @@ def tell_run(console: Console, run: Run, outcome: Outcome, points: Sequence[tupl
     if incident.level == ERROR:
         points = trail.read(run.log, run.identifier, points)
         summary = jobsummary.of_run(run, outcome, incident, points)
-    _tell(console, [incident], summary, root="")
+    _tell(console, [incident], summary, os.environ, root="")
 
 
 def tell_session(
-    console: Console, incidents: Sequence[Incident], *, root: str, limit: int, points: Sequence[tuple[float, int]] = ()
+    console: Console,
+    incidents: Sequence[Incident],
+    environ: Mapping[str, str],
+    *,
+    root: str,
+    limit: int,
+    points: Sequence[tuple[float, int]] = (),
 ) -> None:
     """Tell what happened in a pytest session: files are relative to `root`, `limit` is that of the session (bytes)."""
-    if incidents and which(os.environ) == GITHUB:
-        _tell(console, incidents, jobsummary.of_session(incidents, points, limit), root=root)
+    if incidents and which(environ) == GITHUB:
+        _tell(console, incidents, jobsummary.of_session(incidents, points, limit), environ, root=root)
 
 
-def _tell(console: Console, incidents: Sequence[Incident], summary: str, *, root: str) -> None:
+def _tell(
+    console: Console, incidents: Sequence[Incident], summary: str, environ: Mapping[str, str], *, root: str
+) -> None:
     """Print annotations and append the summary."""
-    for line in annotation.commands(incidents, root, os.environ.get("GITHUB_WORKSPACE", "")):
+    for line in annotation.commands(incidents, root, environ.get("GITHUB_WORKSPACE", "")):
         console.write(line + "\n")
-    path = os.environ.get("GITHUB_STEP_SUMMARY", "")
+    path = environ.get("GITHUB_STEP_SUMMARY", "")
     if path and summary:
         problem = jobsummary.append(path, summary)
         if problem:

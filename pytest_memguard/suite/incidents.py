@@ -6,6 +6,8 @@ at the very end, when the terminal's last line is out: an annotation has to begi
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from pytest_memguard.engine.members import EVERYTHING
@@ -23,6 +25,7 @@ class Incidents:
         self._config = config
         self._session = session
         self._found: list[Incident] = []
+        self._environ = dict(os.environ)  # tests may change it, and leave it so
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -54,6 +57,7 @@ class Incidents:
         ci.tell_session(
             Console(),
             self._found,
+            self._environ,
             root=str(self._config.rootpath),
             limit=0 if limit == EVERYTHING else limit,
             points=trail.read(guard.get("log", ""), str(guard.get("run", ""))),

@@ -260,3 +260,21 @@ def test_without_a_log_of_its_own_the_chart_is_made_of_the_one_that_is_kept(sess
     held, limit = summary(sessions).lines_of_chart()
     assert set(limit) == {200}
     assert sum(value < 100 for value in held) > 30  # of 60: most of the time it slept
+
+
+def test_tests_that_clear_the_environment_and_close_everything_do_not_silence_it(sessions: Sessions) -> None:
+    sessions.write(
+        "test_it.py",
+        """
+        import os, hogs
+        def test_it():
+            os.environ.clear()
+            os.chdir("/")
+            hogs.private()
+        def test_another():
+            os.closerange(3, 100)
+        """,
+    )
+    (error,) = annotations(in_github(sessions, LIMIT, "test_it.py", "--capture=no").err)
+    assert error.place == ("test_it.py", "3")
+    assert summary(sessions).text.startswith("### memguard: memory limit passed\n")

@@ -124,6 +124,14 @@ def test_the_file_is_valid() -> None:
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
+def test_the_workflow_that_tries_it_on_github_is_valid() -> None:
+    words = ["--builtin-schema", "vendor.github-workflows", ".github/workflows/ci.yml"]
+    checked = subprocess.run(
+        [sys.executable, "-m", "check_jsonschema", *words], cwd=ROOT, capture_output=True, text=True
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
 def test_no_script_has_an_expression_in_its_text() -> None:
     for step in STEPS:
         assert "${{" not in step["run"]
