@@ -61,7 +61,8 @@ def test_a_whole_make_can_be_guarded(shop: Flow) -> None:
 
 
 def test_ctrl_c_ends_make_and_its_recipes(flow: Flow, interrupt: Callable[..., None]) -> None:
-    flow.write("Makefile", STUBBORN.replace("TERM INT", "TERM").replace("touch", "setsid sleep 60 & touch"))
+    makefile = STUBBORN.replace("TERM INT", "TERM").replace("touch", "setsid sleep 60 & touch")
+    flow.write("Makefile", makefile.replace("memguard-test", "memguard-test --grace 0.2"))
     interrupt(["make", "test"], (flow.folder / "ready").exists)
 
 
