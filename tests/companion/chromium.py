@@ -157,9 +157,10 @@ class Page:
         self.call("Emulation.setTouchEmulationEnabled", enabled=phone)
 
     def set_dark(self, dark: bool) -> None:
-        """Choose the colour scheme."""
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.call("Emulation.setEmulatedMedia", features=[scheme])
+        """Choose the colour scheme; nothing moves by itself, so that a picture shows no state in between."""
+        features = {"prefers-color-scheme": "dark" if dark else "light", "prefers-reduced-motion": "reduce"}
+        listed = [{"name": name, "value": value} for name, value in features.items()]
+        self.call("Emulation.setEmulatedMedia", features=listed)
 
     def reload(self) -> None:
         """Load it again."""

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from memguard_runner.companion.reporthtml import page
 from memguard_runner.companion.reporthtml.markup import data, text
 from memguard_runner.companion.reporthtml.page import BUDGET
-from memguard_runner.companion.reporthtml.scale import scale, size_ticks, time_ticks
-from memguard_runner.companion.reporthtml.series import AREAS, choose, picture
+from memguard_runner.companion.reporthtml.scale import scale, size_ticks, time_label, time_ticks
+from memguard_runner.companion.reporthtml.series import AREAS, choose, held_by, picture
 from pytest_memguard.analysis.facts import Held, LogFacts, Point, RunFacts, TestPeak
 
 MB = 1 << 20
@@ -198,6 +198,24 @@ def test_many_processes_of_one_command_share_an_area_without_the_largest():
     assert any(len(group) > 1 for group in groups)
 
 
+def test_a_process_that_became_another_program_is_one():
+    sizes = [("python test.py", 5), ("node worker.js", 80), ("node worker.js", 90)]
+    points = [
+        Point(float(at), START, mb * MB, 1, "snapshot", (Held(7, name, mb * MB),))
+        for at, (name, mb) in enumerate(sizes)
+    ]
+    assert held_by(points) == [{(7, "node worker.js"): mb * MB} for _, mb in sizes]
+
+
+def test_a_pid_that_is_used_again_is_another_process():
+    names = ["node a.js", "", "node b.js"]
+    points = [
+        Point(float(at), START, 5 * MB, 1, "snapshot", (Held(7, name, 5 * MB),) if name else ())
+        for at, name in enumerate(names)
+    ]
+    assert held_by(points) == [{(7, "node a.js"): 5 * MB}, {}, {(7, "node b.js"): 5 * MB}]
+
+
 def test_small_commands_are_summed_up():
     points = [a_point(float(index), *range(100, 112), others=7) for index in range(5)]
     shown = picture(a_run(points), 100)
@@ -284,6 +302,37 @@ def test_growth_and_shape_are_told_with_their_evidence():
     shown = Parsed(a_page(a_run(points, limit=1000))).text
     assert "looks like a leak: After the warm-up it grew from beginning to end" in shown
     assert "120 MB/min after the warm-up" in shown
+
+
+@pytest.mark.parametrize(
+    ("span", "labels"),
+    [
+        (0.481, ["0 s", "0.2 s", "0.4 s"]),
+        (99, ["0 s", "30 s", "60 s", "90 s"]),
+        (299, ["0 min", "2 min", "4 min"]),
+        (6000, ["0 min", "30 min", "60 min", "90 min"]),
+        (14397, ["0 h", "1 h", "2 h", "3 h"]),
+        (9000, ["0 h", "1 h", "2 h"]),
+    ],
+)
+def test_times_are_written_in_one_unit(span, labels):
+    assert [time_label(moment, span) for moment in time_ticks(span)] == labels
+
+
+@given(st.floats(0.01, 1e7))
+def test_labels_of_times_differ_and_fit_beside_each_other_on_a_phone(span):
+    labels = [time_label(moment, span) for moment in time_ticks(span)]
+    assert len(set(labels)) == len(labels)
+    assert max(map(len, labels)) <= 8
+
+
+def test_of_many_workers_the_first_are_drawn():
+    run = a_run([a_point(float(index), 100) for index in range(30)])
+    for number in range(30):
+        run.tests[f"test_{number}", f"gw{number}"] = TestPeak(f"test_{number}", f"gw{number}", 5 * MB, number, number)
+    parsed = Parsed(a_page(run))
+    assert "of 30 workers 16 are drawn" in parsed.text
+    assert len(parsed.all("rect", "test")) == 16
 
 
 def test_what_is_not_known_is_not_shown():

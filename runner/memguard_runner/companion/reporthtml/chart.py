@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pytest_memguard.units import format_seconds, format_size
 
 from .markup import amount, percent, text
-from .scale import size_ticks, time_ticks
+from .scale import size_ticks, time_label, time_ticks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 WIDE, HIGH = 2000, 1000  # coordinates of the areas: half a pixel on a plot of 1000 pixels
 NEAR = 0.1  # of the plot's height: a label of 12 pixels and its distance, on a phone
 LANE = 18  # pixels, for the tests of one worker
-LANES = 8
+LANES = 16  # 288 pixels
 SYMBOLS = {  # drawn around (0, 0)
     "started": "M-4-5 5 0-4 5z",
     "warning": "M0-6 6 5-6 5z",
@@ -65,7 +65,7 @@ def _grid(scale: Scale) -> str:
         anchor = "last" if place > 0.9 else "time"
         x = percent(place)
         parts.append(f'<line x1="{x}" x2="{x}" y1="100%" y2="100%" class="tick"/>')
-        parts.append(f'<text class="{anchor}" x="{x}" y="100%">{format_seconds(moment)}</text>')
+        parts.append(f'<text class="{anchor}" x="{x}" y="100%">{time_label(moment, scale.span)}</text>')
     return "\n".join([*parts, "</g>\n"])
 
 
@@ -179,7 +179,7 @@ def lanes(tests: Sequence[TestPeak], scale: Scale, name: str) -> str:
     """Return the <svg> of when tests ran, one lane for each worker; "" without tests."""
     if not tests:
         return ""
-    workers = sorted({test.worker for test in tests}, key=_natural)[:LANES]
+    workers = workers_of(tests)[:LANES]
     parts = [
         f'<svg class="lanes" height="{LANE * len(workers)}" role="img" aria-labelledby="{name}-lanes">',
         f'<title id="{name}-lanes">When tests ran</title>',
@@ -195,6 +195,11 @@ def lanes(tests: Sequence[TestPeak], scale: Scale, name: str) -> str:
                     f'width="{percent(max(last - first, 0))}" height="{LANE - 6}"/>'
                 )
     return "\n".join([*parts, "</svg>\n"])
+
+
+def workers_of(tests: Iterable[TestPeak]) -> list[str]:
+    """Return the workers of these tests in their order."""
+    return sorted({test.worker for test in tests}, key=_natural)
 
 
 def _natural(worker: str) -> tuple[int, str]:

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 
 from pytest_memguard.units import GB, MB
 
+from .markup import number
+
 HEADROOM = 1.16  # above the highest, for its label
 FAR = 4.0  # a limit that many times the peak is left out of the picture, which would be a flat line otherwise
 SIZES, TIMES = 5, 4  # at most so many intervals: five labels of time fit beside each other on a phone
+_UNITS = ((3600, "h"), (60, "min"), (1, "s"))
 _ROUND_TIMES = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 
 
@@ -46,6 +49,12 @@ def time_ticks(span: float) -> list[float]:
     if wanted <= 1:
         return _ticks(span, _round_step(wanted))
     return _ticks(span, next((step for step in _ROUND_TIMES if step >= wanted), 86400 * _round_step(wanted / 86400)))
+
+
+def time_label(moment: float, span: float) -> str:
+    """Return a moment as it is written below the axis: all in one unit, and short enough for a phone."""
+    unit, name = next(unit for unit in _UNITS if span >= 2 * unit[0] or unit[0] == 1)
+    return f"{number(moment / unit, 3)} {name}"
 
 
 def _round_step(least: float) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -52,7 +52,7 @@ def picture(run: RunFacts, most: int) -> Picture:
         points = [point for point in points if point.elapsed != largest.elapsed or point.event != largest.event]
         points.append(largest)
     points.sort(key=lambda point: amount(point.elapsed))
-    held = [_held(point) for point in points]
+    held = held_by(points)
     groups = choose(held)
     columns = thin(points, held, groups, most)
     shown = [held[index] for index in columns]
@@ -80,12 +80,37 @@ def _size(value: float) -> int:
     return int(amount(value))
 
 
-def _held(point: Point) -> dict[Process, int]:
-    found: dict[Process, int] = {}
-    for process in point.processes:
-        key = (process.pid, process.command)
-        found[key] = found.get(key, 0) + _size(process.size)
-    return {key: size for key, size in found.items() if size}
+@dataclass(slots=True)
+class _Life:
+    """A process from the first snapshot that names it to the last, and the most it held under each command line."""
+
+    last: int
+    most: dict[str, int] = field(default_factory=dict)
+
+
+def held_by(points: Sequence[Point]) -> list[dict[Process, int]]:
+    """Return what each process held at each point.
+
+    A pid that is there in snapshot after snapshot is one process, which had another command line before its exec: it
+    goes by the one with which it held most.
+    """
+    lives: dict[int, _Life] = {}
+    seen: list[tuple[int, int, _Life, int]] = []
+    for index, point in enumerate(points):
+        for process in point.processes:
+            life = lives.get(process.pid)
+            if life is None or index - life.last > 1:
+                life = lives[process.pid] = _Life(index)
+            life.last = index
+            size = _size(process.size)
+            life.most[process.command] = max(life.most.get(process.command, 0), size)
+            seen.append((index, process.pid, life, size))
+    held: list[dict[Process, int]] = [{} for _ in points]
+    for index, pid, life, size in seen:
+        key = (pid, max(life.most, key=life.most.__getitem__))
+        if size:
+            held[index][key] = held[index].get(key, 0) + size
+    return held
 
 
 def _unnamed(point: Point, moment: dict[Process, int], own: frozenset[Process]) -> int:

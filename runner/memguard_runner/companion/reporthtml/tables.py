@@ -9,7 +9,7 @@ from memguard_runner.companion import wording
 from pytest_memguard.analysis.shape import shape_of
 from pytest_memguard.units import format_seconds, format_size
 
-from .chart import SYMBOLS
+from .chart import LANES, SYMBOLS, workers_of
 from .markup import amount, number, rows, sentences, text
 from .series import MARKED
 
@@ -127,7 +127,9 @@ def tests(run: RunFacts, shown: Sequence[TestPeak]) -> str:
         f"<td>{format_size(amount(test.added))}</td><td>{_between(test)}</td></tr>\n"
         for test in shown
     )
-    more = f"; {left_out} more added less" if left_out else ""
+    more = f"; {left_out:,} more added less" if left_out else ""
+    workers = len(workers_of(shown))
+    more += f"; of {workers} workers {LANES} are drawn" if workers > LANES else ""
     return (
         f'<table class="tests"><caption>Tests, by what they added{more}</caption>\n'
         '<thead><tr><th scope="col">Test</th><th scope="col">Added</th><th scope="col">Seen</th></tr></thead>\n'
