@@ -41,6 +41,10 @@ NAMED = 8  # processes by name in a snapshot; the rest is summed
 MEASURE_COST_SHARE = 100  # measuring takes at most 1/100 of the time, and only while something changes
 SAME_SIZE = 0.98
 SHOWN_COST_SHARE = 30  # ... 1/30 when the figure is shown to somebody
+CHANGE_TOLD = 0.02  # of the limit, since the last snapshot ...
+CHANGE_GAP = 0.2  # ... and so many seconds ...
+CHANGE_GAPS = 0.02  # ... and so much of the run's age: 3 s, the usual interval, after two and a half minutes
+TELLING_TAKES = 0.005  # seconds, at most: 0.3 ms to describe 10 members, 2 ms to create a file
 CHANGE_WORTH_MEASURING = 0.02  # of RSS, since the last measurement
 
 
@@ -129,6 +133,8 @@ class Guard:
         self._started = started
         self._next_snapshot = started + interval
         self._last: Reading | None = None
+        self._told_at = started
+        self._told_total = 0
         self._warned = False
         self._grows_on = False  # some member does not heed SIGSTOP
         self._held: list[Member] = []
@@ -402,8 +408,8 @@ class Guard:
         return meter.has_changed(reading, CHANGE_WORTH_MEASURING)
 
     def _tell(self, reading: Reading) -> None:
-        """Emit what is due."""
-        if not self._sinks:
+        """Emit what is due; where nobody asked for it, only if there is time before the limit."""
+        if not self._sinks or not (self._sinks.show() or self._has_room(reading)):
             return
         if not self._warned and budgets.reaches_warning(self._total(reading), self._budget):
             self._warned = True
@@ -411,6 +417,26 @@ class Guard:
         if reading.time >= self._next_snapshot:
             self._next_snapshot = max(self._next_snapshot + self._interval, reading.time)
             self._sinks.emit(events.SNAPSHOT, snapshot=self.snapshot(events.SNAPSHOT))
+        elif not self._is_a_change(reading):
+            return
+        else:
+            self._sinks.tell_change(self.snapshot(events.SNAPSHOT))
+        self._told_at, self._told_total = reading.time, self._total(reading)
+
+    def _is_a_change(self, reading: Reading) -> bool:
+        """Return whether the total changed enough for a snapshot between two: a run may be over before the first.
+
+        Only looks that were taken anyway are asked, so an idle tree costs nothing; and there must be time to write.
+        """
+        now = reading.time
+        if not self._sinks.listen_to_changes() or now - self._told_at < max(CHANGE_GAP, CHANGE_GAPS * self.elapsed()):
+            return False
+        changed = abs(self._total(reading) - self._told_total) > CHANGE_TOLD * self._budget.limit
+        return changed and self._has_room(reading, pace.RUSH)
+
+    def _has_room(self, reading: Reading, speed: float = 0.0) -> bool:
+        """Return whether a snapshot can be taken and written before the limit is reached at this speed or more."""
+        return self._budget.limit - reading.high > TELLING_TAKES * max(speed, reading.growth_speed)
 
     def _wait_while_ending(self, seconds: float) -> bool:
         self._host.wait(seconds)

@@ -271,7 +271,7 @@ def _open_sinks(log: str | None, kept: str, keep: int, console: Console) -> Sink
     if keep:
         from pytest_memguard.outputs.kept import Kept
 
-        sinks.add(Kept(kept, keep), "kept log")
+        sinks.add(Kept(kept, keep), "kept log", quiet=True)
     sinks.add_installed()
     return sinks
 

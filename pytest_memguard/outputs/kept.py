@@ -60,15 +60,12 @@ class Kept:
             self._write(snapshot.run)
 
     def memguard_warning(self, snapshot: Snapshot) -> None:
-        """Write where the tree stood when it reached the warn level."""
-        self._note(snapshot)
-        self._write(snapshot.run)
-
-    def memguard_breach(self, snapshot: Snapshot) -> None:
-        """Write the reading that was too much; a file is not created now, while the tree waits for its end."""
+        """Write where the tree stood when it reached the warn level; a file is not created now, so near the limit."""
         self._note(snapshot)
         if self._descriptor >= 0:
             self._write(snapshot.run)
+
+    memguard_breach = memguard_warning  # while the tree waits for its end
 
     def memguard_finished(self, snapshot: Snapshot, outcome: Outcome) -> None:
         """Write how the run ended, and remove the oldest logs."""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     import pluggy
 
+    from pytest_memguard.events import Snapshot
+
     from .console import Console
 
 GROUP = "memguard"
@@ -45,7 +47,7 @@ class Sinks:
     def add(self, sink: object, name: str, *, quiet: bool = False) -> None:
         """Add one of our own: an object with some of the hooks as methods. Messages use `name`.
 
-        `quiet`: nobody asked for it, so it takes what there is.
+        `quiet`: nobody asked for it, so it takes what there is; it is told of changes between two snapshots, too.
         """
         self._own[name] = sink
         if quiet:
@@ -62,6 +64,15 @@ class Sinks:
                 self._register(entry.load(), entry.name)
             except BaseException as error:  # SystemExit, too: a sink never ends the guarding
                 self._report(entry.name, error, f"install {entry.value} anew or uninstall its package")
+
+    def listen_to_changes(self) -> bool:
+        """Return whether somebody is told of changes between two snapshots."""
+        return bool(self._quiet)
+
+    def tell_change(self, snapshot: Snapshot) -> None:
+        """Hand a snapshot that is not due yet to the quiet sinks."""
+        for name in self._quiet & self._own.keys():
+            self._call(name, self._own[name].memguard_snapshot, {"snapshot": snapshot})  # type: ignore[attr-defined]
 
     def emit(self, event: str, **facts: object) -> None:
         """Call `memguard_<event>` of every sink that has it."""

@@ -247,6 +247,16 @@ def test_a_comment_above_the_next_table_stays_there(companion, written, file):
     assert file.read_text() == text.replace("# about", table + "# about")
 
 
+def test_where_the_plugins_own_table_decides_nothing_is_written(companion, written, file):
+    text = "[tool.memguard.pytest]\nlimit = 900\n"
+    file.write_text(text)
+    written("pytest -x", peak=300)
+    assert "[tool.memguard.pytest] wins" in companion("suggest").out
+    ended = companion("suggest", "--write")
+    assert "pytest: not written, [tool.memguard.pytest] has a limit" in ended.out
+    assert file.read_text() == text
+
+
 @pytest.mark.parametrize("text", ["[tool.memguard]\nlimt = 3\n", "[tool.memguard\n"])
 def test_a_broken_file_is_told_and_stays(companion, written, file, text):
     file.write_text(text)

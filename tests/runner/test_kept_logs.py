@@ -353,3 +353,28 @@ def test_what_is_no_log_is_left_out_and_named(tmp_path: Path) -> None:
     found = kept.survey({"XDG_STATE_HOME": str(tmp_path)}, sys.platform)
     assert found.runs == []
     assert len(found.unreadable) == 4
+
+
+# -- what is seen between two snapshots -------------------------------------------------------------------------------
+
+
+def test_a_run_that_is_over_before_the_first_snapshot_has_a_history_all_the_same(
+    memguard: Memguard, logs: Kept
+) -> None:
+    words = program("hog.py", "--mb", 200, "--rate", 100)
+    assert memguard.run("-t", 150, "-i", 60, "-l", "memory.log", *words).status == 137
+    amounts = [line["memoryMB"] for line in logs.lines() if line["event"] == "snapshot"]
+    assert len(amounts) > 3
+    assert amounts == sorted(amounts)
+    # The log that was asked for is written as it was asked for.
+    assert "snapshot" not in [line["event"] for line in memguard.log_lines()]
+
+
+def test_a_tree_that_does_nothing_has_only_the_snapshots_that_are_due(memguard: Memguard, logs: Kept) -> None:
+    run = memguard.start("-i", 1, *HOLD)
+    memguard.ready("ready")
+    wait_for(lambda: logs.names() and len(logs.lines()) > 4, "some snapshots")
+    run.process.terminate()
+    run.wait()
+    moments = [line["elapsedSeconds"] for line in logs.lines() if line["event"] == "snapshot"]
+    assert len([moment for moment in moments if moment > 1]) <= moments[-1] + 1

@@ -14,7 +14,6 @@ from pytest_memguard.analysis.prefix import prefix_of
 from pytest_memguard.config import load_settings
 from pytest_memguard.engine.commandline import printable
 from pytest_memguard.errors import UsageError
-from pytest_memguard.settings import PYTEST, RUNNER
 from pytest_memguard.units import format_size, megabytes
 
 from . import pyproject, reportlogs, tomledit
@@ -104,6 +103,8 @@ def _lines(advice: Advice, config: ConfigFile | None) -> list[str]:
     how = "; ".join(advice.how())
     now = _current(config, advice.command)
     lines = [f"# {printable(advice.command)}: {how}"]
+    if _is_decided_elsewhere(config, advice.command):
+        lines.append("# in a session of pytest the limit in [tool.memguard.pytest] wins")
     if now is not None:
         lines.append(f"# its limit is {now[1]} now: change the table that is there, or use --write")
     sign = "# " if advice.at_least or now is not None else ""
@@ -118,7 +119,11 @@ def _write(path: str | None, config: ConfigFile | None, advices: list[Advice]) -
             f"no {pyproject.NAME} in {here} or above: `memguard init` makes one, or paste the lines that "
             "`memguard suggest` prints into one of yours"
         )
-    known = {advice.command: advice for advice in advices if not advice.at_least}
+    known = {
+        advice.command: advice
+        for advice in advices
+        if not advice.at_least and not _is_decided_elsewhere(config, advice.command)
+    }
     changes: dict[str, tuple[int | None, str]] = {}
     for command, advice in known.items():
         now = _current(config, command)
@@ -153,11 +158,18 @@ def _told(
             lines.append(f"{name}: {what} ({how})")
         elif advice.at_least:
             lines.append(f"{name}: not written ({how})")
+        elif _is_decided_elsewhere(config, advice.command):
+            lines.append(f"{name}: not written, [tool.memguard.pytest] has a limit and decides: {limit} ({how})")
         else:
             now = _current(config, advice.command)
             lines.append(f"{name}: limit stays {now[1] if now else limit} ({how})")
     lines.append(f"{printable(path or '')} {'was changed' if changes else 'stays as it is'}")
     return lines
+
+
+def _is_decided_elsewhere(config: ConfigFile | None, command: str) -> bool:
+    """Return whether a table of the plugin's own wins over the command's."""
+    return command == "pytest" and config is not None and "limit" in config.pytest
 
 
 def _current(config: ConfigFile | None, command: str) -> tuple[int, str] | None:
@@ -168,8 +180,7 @@ def _current(config: ConfigFile | None, command: str) -> tuple[int, str] | None:
     if entry is None or "limit" not in entry[1]:
         return None
     written = entry[1]["limit"]
-    door = PYTEST if command == "pytest" else RUNNER
-    settings = load_settings(command.split(), {}, {}, os.path.dirname(config.path), door=door)
+    settings = load_settings(command.split(), {}, {}, os.path.dirname(config.path))
     in_bytes = format_size(settings.limit)
     text = in_bytes if not isinstance(written, str) else f'"{printable(written)}"'
     return settings.limit, text
