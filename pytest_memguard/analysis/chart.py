@@ -138,7 +138,7 @@ def _times(columns: int, end: float) -> str:
     """Return the times at the beginning, in the middle if there is room, and at the end."""
     first, middle, last = "0 s", format_seconds(end / 2), format_seconds(end)
     if len(first) + len(last) + 1 > columns:
-        return last.rjust(columns)
+        return last.rjust(columns) if len(last) <= columns else ""
     text = first + last.rjust(columns - len(first))
     begin = columns // 2 - len(middle) // 2
     if begin > len(first) + 1 and begin + len(middle) + 1 < columns - len(last):

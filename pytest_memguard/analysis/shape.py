@@ -57,6 +57,7 @@ class Kind(Enum):
 class Shape(NamedTuple):
     """`growth` is bytes per second after the warm-up, None when nothing can be said.
 
+    `certain` says that it is not within the swings.
     `left` is the time in seconds from the last snapshot until the limit at that rate, for growth that is certain.
     """
 
@@ -64,6 +65,7 @@ class Shape(NamedTuple):
     evidence: str
     growth: float | None = None
     left: float | None = None
+    certain: bool = False
 
     @property
     def title(self) -> str:
@@ -114,13 +116,13 @@ def shape(points: Sequence[Point], limit: int, *, ended_above: bool = False) -> 
         left = _left(tail, slope.slope, limit)
     spike = _spike(spans, points)
     if is_growing and (shown := _leaks(points, tail, slope, grown)):
-        return Shape(Kind.LEAK, shown + (f" {spike}" if spike else ""), slope.slope, left)
+        return Shape(Kind.LEAK, shown + (f" {spike}" if spike else ""), slope.slope, left, is_growing)
     if spike:
         stopped = " It was stopped there, so nobody knows whether it would have come back." if ended_above else ""
-        return Shape(Kind.SPIKE, spike + stopped, slope.slope, left)
+        return Shape(Kind.SPIKE, spike + stopped, slope.slope, left, is_growing)
     if is_growing and not _flattens(tail):
         text = f"It grew by {format_size(grown)} after the warm-up, but its floor did not: swings, or a slow leak."
-        return Shape(Kind.UNKNOWN, text, slope.slope, left)
+        return Shape(Kind.UNKNOWN, text, slope.slope, left, is_growing)
     return _level(spans, tail, slope, level)
 
 
@@ -283,7 +285,8 @@ def _level(spans: Sequence[_Span], tail: Sequence[_Span], slope: Trend, level: f
     swings = high - low > max(MATTERS, SWINGS * level)
     around = f"between {format_size(low)} and {format_size(high)}" if swings else f"around {format_size(level)}"
     text = f"For the last {format_seconds(passed)} it stayed {around}"
-    if slope.high < 0 and -slope.slope * passed > max(MATTERS, MATTERS_SHARE * level):
+    shrank = slope.high < 0 and -slope.slope * passed > max(MATTERS, MATTERS_SHARE * level)
+    if shrank:
         text = f"In the last {format_seconds(passed)} it shrank from {format_size(tail[0].middle)} to "
         text += format_size(tail[-1].middle)
     elif slope.high * passed > UNTOLD * level:
@@ -293,5 +296,5 @@ def _level(spans: Sequence[_Span], tail: Sequence[_Span], slope: Trend, level: f
     if low - first > max(MATTERS, WARMED_UP * level):
         warm = next((span for span in spans if span.middle >= first + 0.9 * (level - first)), tail[0])
         begin = f"It grew from {format_size(first)} to {format_size(warm.middle)} in the first "
-        return Shape(Kind.PLATEAU, f"{begin}{format_seconds(warm.time)}. {text}.", slope.slope)
-    return Shape(Kind.STEADY, f"{text}.", slope.slope)
+        return Shape(Kind.PLATEAU, f"{begin}{format_seconds(warm.time)}. {text}.", slope.slope, certain=shrank)
+    return Shape(Kind.STEADY, f"{text}.", slope.slope, certain=shrank)

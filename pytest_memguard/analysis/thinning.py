@@ -6,13 +6,12 @@ become one and all later ones take twice as many. So every peak and every trough
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Generic, TypeVar
+
+from .facts import Point
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from .facts import Point
 
 MOST_BUCKETS = 300  # two points each; a chart has some hundred columns
 
@@ -82,4 +81,6 @@ class Thinner(Generic[Raw]):
 
 def bare(point: Point) -> Point:
     """Return the point without the names of who held the memory."""
-    return replace(point, processes=(), tests=()) if point.processes or point.tests else point
+    if not point.processes and not point.tests:
+        return point
+    return Point(point.elapsed, point.time, point.total, point.count, point.event)  # half the time of replace()

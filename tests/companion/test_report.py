@@ -91,6 +91,14 @@ def test_a_run_that_may_go_on_tells_the_time_left(report):
     assert "no end in the log" in ended.out
 
 
+def test_growth_within_the_swings_is_not_told_as_growth(report):
+    sizes = [300 + number * 7919 % 41 for number in range(36)]
+    assert "growth none for certain (" in joined(report(swings=a_run(sizes)))
+    assert "growth none shape" in joined(report(level=a_run([300] * 30)))
+    ended = report(swings=a_run(sizes), level=a_run([300] * 30))
+    assert [line.split()[-4] for line in ended.out.splitlines()[1:]] == ["-", "-"]
+
+
 def test_a_real_run_is_reported_from_the_log_it_wrote(companion):
     log = companion.folder / "memory.log"
     words = [*MEMGUARD_TEST, "-t", "200", "-i", "0.05", "-l", str(log), "python3", "-c", "import time; time.sleep(1)"]

@@ -110,6 +110,7 @@ def test_noise_around_a_level_is_steady(seed):
     found = shape(a_series(lambda _: 300, noise=30, seed=seed), 800 * MB)
     assert found.kind is Kind.STEADY
     assert found.left is None
+    assert not found.certain
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -119,6 +119,7 @@ def _run(run: RunFacts) -> dict[str, Any]:
         "peakSeconds": round(run.peak_at, 3),
         "peakCommand": run.peak_command,
         "growthMBPerMinute": round(shape.growth * 60 / MB, 3) if shape.growth is not None else None,
+        "growthCertain": shape.certain,
         "secondsUntilLimit": round(shape.left, 3) if shape.left is not None else None,
         "shape": shape.kind.value,
         "shapeEvidence": shape.evidence,

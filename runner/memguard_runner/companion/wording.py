@@ -75,8 +75,10 @@ def growth(shape: Shape) -> str:
     text = rate(shape.growth)
     if shape.kind is Kind.SHORT:
         text += " between the first and the last snapshot"
-    else:
+    elif shape.certain:
         text += " after the warm-up"
+    else:
+        return f"none for certain ({text} after the warm-up, within its swings)" if shape.growth else "none"
     if shape.left is not None:
         text += f"; {format_seconds(shape.left)} until the limit at that rate" if shape.left else "; at the limit now"
     return text
@@ -117,8 +119,9 @@ def largest_tests(run: RunFacts) -> list[TestPeak]:
 
 
 def short_growth(shape: Shape) -> str:
-    """Return the growth for a table."""
-    return rate(shape.growth) if shape.growth is not None else "-"
+    """Return the growth for a table, "-" for what is within the swings."""
+    is_told = shape.growth is not None and (shape.certain or shape.kind is Kind.SHORT)
+    return rate(shape.growth or 0.0) if is_told else "-"
 
 
 def moment(seconds: float) -> str:
