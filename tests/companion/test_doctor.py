@@ -72,7 +72,7 @@ def test_where_all_is_well_the_self_test_tells_figures_and_nothing_is_left(compa
     peak = float(last.partition("peak ")[2].partition(" MB")[0])
     assert 64 <= peak < 100
     assert last.endswith(f"3 processes, reader {reader}")
-    assert ended.out.splitlines()[-1].startswith("everything that is needed works")
+    assert ended.out.splitlines()[-2].startswith("everything that is needed works")
     assert list(tmp_path.glob("memguard-doctor-*")) == []
     assert list(companion.folder.iterdir()) == []
 
@@ -102,6 +102,13 @@ def test_a_command_table_that_contradicts_the_base_table_is_found_before_it_is_u
     assert text.startswith("bun test: ")
 
 
+def test_what_only_file_and_environment_together_get_wrong_is_a_problem(companion, programs):
+    (companion.folder / "pyproject.toml").write_text("[tool.memguard]\nwarn = 700\n")
+    found = looked(companion, MEMGUARD_LIMIT="500")
+    assert (found["config file"][0], found["variables"][0], found["settings"][0]) == ("ok", "ok", "problem")
+    assert "the warn level of 700 MB is above the limit of 500 MB" in found["settings"][1]
+
+
 def test_tables_that_are_right_are_named(companion, programs):
     (companion.folder / "pyproject.toml").write_text(
         '[tool.memguard]\nlimit = 300\n[tool.memguard.commands."bun test"]\n[tool.memguard.profiles.ci]\n'
@@ -123,7 +130,7 @@ def test_a_wrong_setting_does_not_keep_the_self_test_from_its_own(companion, pro
     ended = companion("doctor", "--json", MEMGUARD_LIMIT="lots", VERBOSE="maybe")
     found = lines_of(ended)
     assert ended.status == 1
-    assert found["settings"][0] == found["config file"][0] == "problem"
+    assert found["variables"][0] == found["config file"][0] == "problem"
     assert found["self-test"][0] == "ok"
 
 

@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
         }
         _print(json.dumps(facts, indent=2))
     else:
-        _print(shown.summary(all_of_them))
+        _print(f"{shown.summary(all_of_them)}\n{shown.NEXT}")
     return FOUND_PROBLEMS if has_problems else statuses.OK
 
 

@@ -13,7 +13,7 @@ from pytest_memguard.settings import PYTEST, read_environment
 from pytest_memguard.units import format_seconds, format_size
 
 from . import effective
-from .findings import Check, Finding, Situation, note, ok, problem
+from .findings import PROBLEM, Check, Finding, Situation, note, ok, problem
 
 SHOW = "`memguard-test --show-config -- COMMAND` tells all, and where each value comes from"
 LITTLE_ROOM = 10 << 20  # bytes: a log of ten thousand snapshots
@@ -67,6 +67,9 @@ def _settings(situation: Situation) -> list[Finding]:
         if settings.config_file:
             load_settings([], {}, situation.environ, situation.directory, door=PYTEST)
     except MemguardError as error:
+        told = [finding.level for finding in (*_file(situation), *_environment(situation))]
+        if PROBLEM in told:
+            return []
         return [problem("settings", str(error), "correct it: until then memguard-test starts no command here")]
     parts = [
         f"limit {format_size(settings.limit)} ({printable(settings.source('limit'))})",

@@ -17,6 +17,8 @@ ASCII_MARKS = {OK: "+", NOTE: "-", PROBLEM: "!"}
 ARROW, ASCII_ARROW = "→", "->"
 NARROWEST = 40  # columns: below this a line is not broken, for it would be one word wide
 
+NEXT = "what memguard sees of a run: `memguard-test -v -i 0.5 -l memory.log COMMAND`, then `memguard report memory.log`"
+
 
 def lines(group: str, findings: Sequence[Finding], *, width: int, plain: bool) -> Iterator[str]:
     """Yield a group's heading and its lines, broken at `width` columns (0: not at all)."""
