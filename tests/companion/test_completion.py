@@ -148,6 +148,28 @@ def test_zsh_loads_the_scripts_from_its_function_path_too(companion, programs, t
     shell.close()
 
 
+@pytest.mark.parametrize(
+    ("name", "place", "setup"),
+    [
+        ("bash", ".local/share/bash-completion/completions/{}", f"source {BASH_COMPLETION}"),
+        ("fish", ".config/fish/completions/{}.fish", "true"),
+    ],
+    ids=["bash", "fish"],
+)
+def test_a_file_in_the_users_folder_is_loaded_when_the_command_is_completed(companion, programs, name, place, setup):
+    if not shutil.which(name) or (name == "bash" and not os.path.exists(BASH_COMPLETION)):
+        pytest.skip(f"needs {name} and its completions")
+    for program in ("memguard", "memguard-test"):
+        file = companion.state / place.format(program)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(companion("completion", name, program).out)
+    shell = Shell(name, companion, setup)
+    shell.complete("memguard-test --show-c", "memguard-test --show-config")
+    shell.complete("memguard-test -t 500 ls --alm", "memguard-test -t 500 ls --almost-all")
+    shell.complete("memguard doct", "memguard doctor")
+    shell.close()
+
+
 @pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
 def test_bash_without_the_completions_of_other_programs_completes_the_command_and_files(companion, programs):
     shell = Shell("bash", companion, 'eval "$(memguard completion bash)"')
