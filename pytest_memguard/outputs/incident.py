@@ -55,7 +55,11 @@ def of_run(run: Run, outcome: Outcome) -> Incident | None:
     lines = postmortem.report(run, outcome, verbose=False)
     if outcome.verdict == events.MEMORY:
         # Without a breach of its own, a pytest session inside was killed, and its guard has told that already.
-        return Incident(ERROR, "memguard stopped a command", lines) if outcome.breach is not None else None
+        if outcome.breach is None:
+            return None
+        short = outcome.breach.shortage
+        why = f": {short.place} ran short of memory" if short is not None else ""
+        return Incident(ERROR, f"memguard stopped a command{why}", lines)
     if outcome.verdict == events.KERNEL_OOM:
         return Incident(ERROR, "the kernel's OOM killer was at work", lines)
     if outcome.survivors:
@@ -82,6 +86,8 @@ def of_breach(record: dict[str, Any], level: str, *, file: str = "", line: int =
 def _title_of(record: dict[str, Any]) -> str:
     if record["action"] == "killed pytest":
         return f"memguard killed worker {record['worker']}" if record["worker"] else "memguard killed pytest"
+    if record.get("shortage"):
+        return f"{record['shortage']['place']} ran short of memory"
     return "a block was refused" if record["action"] == "refused" else "memory limit passed"
 
 

@@ -12,6 +12,8 @@ import stat
 
 from pytest_memguard.units import format_seconds, format_size
 
+from .postmortem import reason
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,19 +29,19 @@ ROWS = 50  # of a table
 HEADROOM = 1.1  # the chart's height, in limits or peaks
 COLOURS = "#1f77d0, #d1242f"  # memory, limit: both can be seen on light and on dark; mermaid's first one cannot
 MB = 1 << 20
-_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 -./")
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 -./(),;%=")
 
 
 def of_run(run: Run, outcome: Outcome, incident: Incident, points: Sequence[tuple[float, int]]) -> str:
     """Return what is shown of a run that was stopped; `points` are (seconds, bytes) of its history."""
     parts = [
         f"### {_sentence(incident.title)}",
-        f"{code(run.command)}, limit {format_size(run.limit)} ({run.limit_source})",
+        f"{code(run.command)}, limit {format_size(run.limit)} ({plain(run.limit_source)})",
     ]
     breach = outcome.breach
     if breach is not None:
         used = f"**{format_size(breach.total)}** used after {format_seconds(breach.elapsed)}"
-        parts[1] += f": {used}, exit status {outcome.status}"
+        parts[1] = f"{code(run.command)}: {used}, {plain(reason(run, outcome))}; exit status {outcome.status}"
         rows = [
             (format_size(process.size), str(process.pid), f"{format_seconds(process.age)} ago", code(process.command))
             for process in breach.processes
@@ -59,7 +61,7 @@ def of_session(incidents: Sequence[Incident], points: Sequence[tuple[float, int]
     rows = [_row(incident) for incident in incidents]
     if any(rows):
         shown = [row for row in rows if row][:ROWS]
-        parts.append(table(("Test", "Limit", "Used or added", "What was done"), shown))
+        parts.append(table(("Test", "What happened", "What was done"), shown))
         if len(rows) > len(shown):
             parts.append(f"and {len(rows) - len(shown)} more")
     parts.append(chart(points, limit))
@@ -125,9 +127,13 @@ def details(title: str, lines: Sequence[str]) -> str:
 
 
 def code(text: str) -> str:
-    """Return text from outside in a monospaced font: whatever could be Markdown or HTML in it is an entity."""
-    shown = "".join(character if character in _PLAIN else f"&#{ord(character)};" for character in text)
-    return f"<code>{shown}</code>"
+    """Return text from outside in a monospaced font."""
+    return f"<code>{plain(text)}</code>"
+
+
+def plain(text: str) -> str:
+    """Return text from outside: whatever could be Markdown or HTML in it is an entity."""
+    return "".join(character if character in _PLAIN else f"&#{ord(character)};" for character in text)
 
 
 def append(path: str, text: str) -> str:
@@ -157,13 +163,12 @@ def _row(incident: Incident) -> list[str]:
     record: dict[str, Any] | None = incident.record
     if record is None:
         return []
-    from .breach import done
+    from .breach import done, headline
 
     return [
         code(incident.test),
-        format_size(record["limit"]),
-        format_size(record["amount"]),
-        "; ".join(code(line) for line in done(record)),
+        plain(headline(record)),
+        "; ".join(plain(line) for line in done(record)),
     ]
 
 

@@ -46,7 +46,7 @@ def _killed(run: Run, outcome: Outcome) -> list[str]:
     kind = "footprint" if breach.measured and not outcome.rss_instead else "RSS"
     used = f"{format_size(breach.total)} used ({kind})"
     lines = [
-        f"stopped `{run.command}`: {used}, {_reason(run, outcome)}",
+        f"stopped `{run.command}`: {used}, {reason(run, outcome)}",
         f"after {format_seconds(breach.elapsed)}{_grown(outcome)}; {_processes(breach.count)}:",
         f"{'MEMORY':>10}  {'PID':>7}  {'STARTED':>9}  COMMAND",
     ]
@@ -63,7 +63,8 @@ def _killed(run: Run, outcome: Outcome) -> list[str]:
     return lines
 
 
-def _reason(run: Run, outcome: Outcome) -> str:
+def reason(run: Run, outcome: Outcome) -> str:
+    """Return why a run was stopped: its limit, or that the machine ran short although it was within that."""
     breach = outcome.breach
     assert breach is not None
     limit = f"limit {format_size(run.limit)} ({run.limit_source})"

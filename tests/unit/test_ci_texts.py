@@ -73,6 +73,18 @@ def test_how_bad_an_end_is(verdict, facts, level):
         )
 
 
+def test_a_machine_that_ran_short_is_not_called_a_passed_limit():
+    short = events.Shortage(200 * MB, 500 * MB, 7000 * MB, "--min-available")
+    breach = a_snapshot(events.BREACH)
+    breach.shortage = short
+    outcome = an_outcome(events.MEMORY, 137, breach=breach)
+    found = incident.of_run(a_run(), outcome)
+    assert found.title == "memguard stopped a command: the machine ran short of memory"
+    made = jobsummary.of_run(a_run(), outcome, found, [])
+    assert made.startswith("### memguard stopped a command: the machine ran short of memory\n")
+    assert "within its limit 800 MB (default), but the machine ran short&#58; 200 MB available" in made
+
+
 @given(some.lists(some.tuples(some.floats(0, 1e5), some.integers(0, 1 << 40)), min_size=2, unique_by=lambda it: it[0]))
 def test_the_chart_keeps_the_highest_point_and_stays_between_the_points(points):
     points.sort()
@@ -98,7 +110,7 @@ def test_too_few_points_make_no_chart(points):
 def test_text_from_outside_stays_text(text):
     made = jobsummary.code(text)
     assert shown(made) == text.strip() or shown(made).strip() == text.strip()
-    assert re.fullmatch(r"<code>[A-Za-z0-9 ./&#;-]*</code>", made)
+    assert re.fullmatch(r"<code>[A-Za-z0-9 ./&#;(),%=-]*</code>", made)
 
 
 @given(some.lists(some.text(LETTERS)))
