@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "examples" / "README.md"]
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
+OTHERS_OPTIONS = {  # of programs that the documents mention
+    *("--dist", "--junit-xml", "--looponfail", "--max-worker-restart", "--max-workers", "--no-orphans"),
+    *("--password", "--pdb", "--token", "--tx"),
+}
 MISSPELT = {"MEMGUARD_LIMT"}  # shown with the error it leads to
 END = re.compile(r"\s(?:\||>>?|&&|#|2>|<)(?:\s|$)|;(?:\s|$)")  # of a command inside a line, quotes aside
 PROMPT = re.compile(r"^\s*(?:\$ |- (?:run|script): )?(?:export )?(?:[A-Z_]+=\S* )*")
@@ -106,6 +110,15 @@ def options_of_the_runner() -> set[str]:
     return {*runner_options._WITH_VALUE, *runner_options._SWITCHES, *runner_options._MODES}
 
 
+def options_of_the_companion() -> set[str]:
+    found = set()
+    for action in build_parser()._actions:
+        found |= set(action.option_strings)
+        if isinstance(action, argparse._SubParsersAction):
+            found |= {option for parser in action.choices.values() for option in parser._option_string_actions}
+    return found
+
+
 @pages
 def test_links_lead_to_pages_and_headings(page: Path) -> None:
     broken = []
@@ -146,6 +159,14 @@ def test_the_companions_command_lines_are_understood(page: Path, capsys: pytest.
 def test_options_of_the_plugin_exist(page: Path) -> None:
     named = set(re.findall(r"--mem-[a-z-]*[a-z]", page.read_text()))
     assert named <= options_of_pytest()
+
+
+@pages
+def test_options_that_stand_alone_exist(page: Path) -> None:
+    code = [text for text, in_block in prose_and_code(page)[1] if not in_block]
+    named = {match[1] for text in code if (match := re.match(r"(--[a-z-]+)(?:[= ]|$)", text))}
+    known = options_of_the_runner() | options_of_pytest() | options_of_the_companion()
+    assert named <= known | OTHERS_OPTIONS
 
 
 @pages
