@@ -28,6 +28,7 @@ pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relativ
 OTHERS_OPTIONS = {  # of programs that the documents mention
     *("--dist", "--junit-xml", "--looponfail", "--max-worker-restart", "--max-workers", "--no-orphans"),
     *("--password", "--pdb", "--token", "--tx"),
+    "--show-c",  # before Tab is pressed
 }
 MISSPELT = {"MEMGUARD_LIMT"}  # shown with the error it leads to
 END = re.compile(r"\s(?:\||>>?|&&|#|2>|<)(?:\s|$)|;(?:\s|$)")  # of a command inside a line, quotes aside
