@@ -48,7 +48,7 @@ class Incidents:
             return
         reporter = self._config.pluginmanager.getplugin("terminalreporter")
         if reporter is not None:
-            reporter.flush()  # what follows has to begin a line, also where stderr joins stdout
+            reporter.flush()  # what follows has to begin a line where stderr joins stdout; pytest 9 does so itself
         from pytest_memguard.outputs import ci, trail
         from pytest_memguard.outputs.console import Console
 

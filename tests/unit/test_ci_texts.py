@@ -8,7 +8,7 @@ import re
 import pytest
 from facts import MB, a_process, a_run, a_snapshot, an_outcome
 from githubs import annotations, shown
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as some
 
 from pytest_memguard import events
@@ -22,6 +22,7 @@ def an_incident(title="title", lines=("text",), **facts):
     return incident.Incident(incident.ERROR, title, list(lines), **facts)
 
 
+@example(title="100%2C, a::b", text="%0A::error::%25\r")
 @given(title=some.text(LETTERS, min_size=1, max_size=50), text=some.text(LETTERS, max_size=50))
 def test_whatever_stands_in_it_an_annotation_is_one_line_that_is_read_as_it_was_meant(title, text):
     line = annotation.command(an_incident(title, [text, "more"], test="a,b:c%.py::test_it", line=7), "", "")
