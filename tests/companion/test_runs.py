@@ -136,8 +136,8 @@ def test_without_a_home_it_names_the_variables(companion):
 
 def test_a_setting_that_keeps_none_is_named(companion):
     (companion.folder / "pyproject.toml").write_text("[tool.memguard]\nkeep = 0\n")
-    assert "pyproject.toml [tool.memguard] keep says so" in companion("runs").err
-    assert "MEMGUARD_KEEP says so" in companion("runs", MEMGUARD_KEEP="off").err
+    assert "keep is 0 (pyproject.toml [tool.memguard] keep)" in companion("runs").err
+    assert "keep is 0 (MEMGUARD_KEEP)" in companion("runs", MEMGUARD_KEEP="off").err
 
 
 def test_a_broken_configuration_is_no_obstacle(companion, written):

@@ -155,7 +155,7 @@ def _why_none(found: Survey) -> str:
         pass
     else:
         if not settings.keep:
-            return f"{settings.source('keep')} says so"
+            return f"keep is 0 ({settings.source('keep')})"
     return trouble(found.folder)
 
 
