@@ -122,11 +122,13 @@ class Snapshot:
     `measured` says whether `total` is the footprint at this moment; otherwise it is RSS + swap less what was found to
     be shared when the footprint was last measured. `elapsed` is seconds since the command was started. `tests` are the
     tests that ran at that moment, the one that added most first. `shortage` tells, in a breach, that it was the machine
-    that ran short, with the tree still within its limit.
+    that ran short, with the tree still within its limit. `curve` is, in the last snapshot, the whole run in at most 40
+    points (elapsed, total): the highest of each span of time.
     """
 
     __slots__ = (
         "count",
+        "curve",
         "elapsed",
         "event",
         "measured",
@@ -163,6 +165,7 @@ class Snapshot:
         self.measured = measured
         self.tests: list[RunningTest] = []
         self.shortage: Shortage | None = None
+        self.curve: list[tuple[float, int]] = []
 
     @property
     def others(self) -> int:

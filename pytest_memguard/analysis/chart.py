@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_memguard import events
@@ -46,7 +47,7 @@ ASCII = Glyphs(" .:#", "-", "|", "+", "-", "^", "!")
 
 def chart(run: RunFacts, width: int, height: int = 10, glyphs: Glyphs = UNICODE) -> list[list[Cell]]:
     """Return the rows of a chart at most `width` characters wide with `height` rows of bars; none without snapshots."""
-    points = snapshots_of(run)
+    points = looks_of(run)
     if not points:
         return []
     most = max(1, run.peak, *(point.total for point in points))
@@ -87,6 +88,11 @@ def column_heights(points: Sequence[Point], columns: int, end: float) -> list[in
         last = size if size is not None else (last if place <= final else 0)
         filled.append(last)
     return filled
+
+
+def looks_of(run: RunFacts) -> list[Point]:
+    """Return the points at which the tree ran, with those that the guard saw between two snapshots."""
+    return sorted([*snapshots_of(run), *run.curve], key=attrgetter("elapsed"))
 
 
 def snapshots_of(run: RunFacts) -> list[Point]:

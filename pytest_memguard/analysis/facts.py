@@ -81,6 +81,7 @@ class RunFacts:
     machine_used: int = 0  # by everybody, then
     samples: int = 0
     points: list[Point] = field(default_factory=list)
+    curve: list[Point] = field(default_factory=list)  # the highest of each span of time, without names
     tests: dict[tuple[str, str], TestPeak] = field(default_factory=dict)  # by name and worker
 
 

@@ -16,6 +16,7 @@ LARGEST = 1 << 40  # MB; memguard's own limits end at as much
 LONGEST = 1e9  # seconds, 31 years
 TEXT_KEPT = 2000  # characters of a command or a test's name
 COMMAND_KEPT = 200  # of a process: memguard writes 44 bytes
+MOST_LOOKS = 1000  # points of a curve: memguard writes 40
 MOST_NAMED = 64  # processes of a snapshot, and tests: memguard writes 8 and what runs at once
 
 
@@ -77,3 +78,14 @@ def tests(line: dict[str, Any]) -> Iterator[TestMoment]:
     for other in others[:MOST_NAMED] if isinstance(others, list) else ():
         if isinstance(other, dict) and isinstance(other.get("test"), str):
             yield TestMoment(text(other["test"]), text(other.get("worker")), amount(other.get("addedMB")) or 0)
+
+
+def curve(value: object) -> list[tuple[float, int]]:
+    """Return the (seconds, bytes) of a list of pairs [seconds, MB], by time."""
+    found = []
+    for pair in value[:MOST_LOOKS] if isinstance(value, list) else ():
+        if isinstance(pair, list) and len(pair) == 2:
+            elapsed, size = seconds(pair[0]), amount(pair[1])
+            if elapsed is not None and size is not None:
+                found.append((elapsed, size))
+    return sorted(found)

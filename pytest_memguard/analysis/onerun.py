@@ -20,6 +20,7 @@ STAMP_KEPT = 40  # characters
 CLOCK_DRIFT = 0.002  # of the time: four times what adjtimex(2) may slew a clock
 
 EVENTS = (events.STARTED, events.SNAPSHOT, events.WARNING, events.BREACH, events.FINISHED)
+LOOK = "look"  # of a point of the curve: a look of the guard's between two snapshots
 _LANDMARKS = {events.WARNING, events.BREACH}
 
 
@@ -152,6 +153,10 @@ class OneRun:
             facts.peak = fields.amount(line.get("peakMB")) or 0
             facts.peak_at = fields.seconds(line.get("peakSeconds")) or 0.0
             facts.peak_command = fields.text(line.get("peakCommand"))
+            facts.curve = [
+                Point(elapsed, facts.started + elapsed, size, 0, LOOK)
+                for elapsed, size in fields.curve(line.get("curve"))
+            ]
         point = self._point(reading)
         if reading.event == events.BREACH:
             facts.breach = point

@@ -93,7 +93,15 @@ def shape_of(run: RunFacts) -> Shape:
     """Return what the run looks like."""
     # `started` and `finished` tell of a tree that does not run yet, or no more.
     points = [point for point in run.points if point.event not in (events.STARTED, events.FINISHED)]
-    return shape(points, run.limit, ended_above=run.breach is not None and run.verdict == events.MEMORY)
+    ended_above = run.breach is not None and run.verdict == events.MEMORY
+    if len(points) >= ENOUGH or len(run.curve) <= len(points):
+        return shape(points, run.limit, ended_above=ended_above)
+    # A run of seconds is known by the guard's looks. That it grew is what beginnings do: only a run that was stopped
+    # for it is judged by them.
+    if ended_above and len(run.curve) >= ENOUGH:
+        return shape(run.curve, run.limit, ended_above=True)
+    highest = max(range(len(run.curve)), key=lambda place: run.curve[place].total)
+    return _short(run.curve[: highest + 1], run.limit, ended_above=ended_above)
 
 
 def shape(points: Sequence[Point], limit: int, *, ended_above: bool = False) -> Shape:
@@ -138,9 +146,7 @@ def rate(slope: float) -> str:
 
 
 def _short(points: Sequence[Point], limit: int, *, ended_above: bool) -> Shape:
-    count = len(points)
-    snapshots = "1 snapshot" if count == 1 else f"{count} snapshots"
-    text = f"{snapshots.capitalize()} of at least {ENOUGH}; a shorter interval (-i 0.1) shows more of a short run."
+    text = f"It takes {ENOUGH} snapshots to tell; a shorter interval (-i 0.1) shows more of a short run."
     if not points:
         return Shape(Kind.SHORT, f"No snapshot while it ran; {text.partition('; ')[2]}")
     first, last = min(points, key=lambda point: point.elapsed), max(points, key=lambda point: point.elapsed)

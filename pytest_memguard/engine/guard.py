@@ -15,7 +15,7 @@ from pytest_memguard import events
 from . import budget as budgets
 from . import pace
 from .commandline import display
-from .history import NEW_PEAK, History, Peak
+from .history import FIRST_SPAN, NEW_PEAK, Curve, History, Peak
 from .idleness import Idleness
 from .members import ENDED
 
@@ -37,6 +37,7 @@ else:
 SETTLE = 0.25  # seconds that workers have to notice that the command ended (a closed pipe, a lost parent)
 SETTLE_STEP = 0.005
 HALF_FULL_GAP = 2.0  # seconds
+YOUNG_SHARE = 0.25  # of the time since the start, without a look
 NAMED = 8  # processes by name in a snapshot; the rest is summed
 MEASURE_COST_SHARE = 100  # measuring takes at most 1/100 of the time, and only while something changes
 SAME_SIZE = 0.98
@@ -116,6 +117,7 @@ class Guard:
     ) -> None:
         """Take `interval` and `grace` in seconds; `started` is when the command was, on the monotonic clock."""
         self.history = History()
+        self.curve = Curve()
         self.peak = Peak()
         self._run = run
         self._reader = reader
@@ -209,9 +211,15 @@ class Guard:
             delay = pace.next_look(headroom, self._speed)
 
     def _longest_gap(self, last: Reading) -> float:
-        """Return the seconds after which a look is taken though nobody worked."""
+        """Return the seconds after which a look is taken though hardly anybody worked."""
         if self.policy is not None:
             return self.policy.longest_gap()
+        gap = self._gap_for_the_limit(last)
+        # What becomes of a young tree is worth knowing: a dozen looks in its first 3 seconds, and none later on.
+        return min(gap, max(FIRST_SPAN, self.elapsed() * YOUNG_SHARE)) if self._sinks else gap
+
+    def _gap_for_the_limit(self, last: Reading) -> float:
+        """Return how long what nobody watches may go without a look."""
         if self._sinks.show():
             return pace.SLOWEST  # the peak is shown: a member that grew and ended unseen would be missing in it
         # Above half the limit a measurement may show that much is shared, and looks can be further apart.
@@ -263,6 +271,8 @@ class Guard:
         )
         if self.policy is not None:
             self.policy.describe(snapshot)
+        if event == events.FINISHED:
+            snapshot.curve = self.curve.points()
         return snapshot
 
     def figures(self, members: list[Member], most: int | None = None) -> list[events.ProcessFigure]:
@@ -298,6 +308,7 @@ class Guard:
             self._measure_carefully(reading)
         total = self._total(reading)
         self.history.add(reading.time, total)
+        self.curve.add(reading.time - self._started, total)
         if reading.measured and not peak.certain and reading.resident >= peak.total * SAME_SIZE:
             peak.total = 0  # at the same RSS the tree holds less than was thought
         if total > peak.total:

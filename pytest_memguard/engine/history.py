@@ -5,6 +5,8 @@ from __future__ import annotations
 SPACING = 0.05  # seconds between two points kept
 WINDOW = 5.0  # seconds of growth that a post-mortem shows
 MOST_POINTS = int(WINDOW / SPACING)
+FIRST_SPAN = 0.05  # seconds
+MOST_SPANS = 40  # 20 to 40 points in the last line of the log, 0.5 KB
 NEW_PEAK = 1.01  # a peak is described anew when it rises by 1 %
 
 
@@ -63,3 +65,42 @@ class History:
             if end - time <= WINDOW and amount <= lowest:
                 start, lowest = time, amount
         return Growth(total - lowest, end - start)
+
+
+class Curve:
+    """The whole run in a few points: the highest total of each span of time, with spans that double as it gets longer.
+
+    A log has a snapshot every few seconds; this is what a run of two seconds looked like.
+    """
+
+    def __init__(self) -> None:
+        self._span = FIRST_SPAN
+        self._highest: list[tuple[float, int] | None] = []  # None: nobody looked in that span
+
+    def add(self, elapsed: float, total: int) -> None:
+        """Record what was held `elapsed` seconds after the start."""
+        place = int(elapsed / self._span)
+        while place >= MOST_SPANS:
+            self._double()
+            place = int(elapsed / self._span)
+        while len(self._highest) <= place:
+            self._highest.append(None)
+        highest = self._highest[place]
+        if highest is None or total > highest[1]:
+            self._highest[place] = (elapsed, total)
+
+    def points(self) -> list[tuple[float, int]]:
+        """Return (seconds since the start, bytes), by time."""
+        return [point for point in self._highest if point is not None]
+
+    def _double(self) -> None:
+        self._span *= 2
+        self._highest.append(None)  # for an odd number
+        self._highest = [
+            max(filter(None, pair), key=_amount, default=None)
+            for pair in zip(self._highest[::2], self._highest[1::2], strict=False)
+        ]
+
+
+def _amount(point: tuple[float, int]) -> int:
+    return point[1]

@@ -142,6 +142,7 @@ def ending(snapshot: Snapshot, outcome: Outcome) -> dict[str, object]:
     line["peakCommand"] = _cut(outcome.peak_command)
     if outcome.evidence:
         line["evidence"] = outcome.evidence
+    line["curve"] = [[round(elapsed, 2), megabytes(total)] for elapsed, total in snapshot.curve]
     return line
 
 

@@ -326,3 +326,45 @@ def test_standard_input_is_a_log_too(companion):
             capture_output=True,
         )
     assert ended.stdout.startswith(b"from a pipe\n")
+
+
+def stepwise(step):
+    """Return the words of a command that takes 100 MB in steps of 5."""
+    return [
+        sys.executable,
+        "-c",
+        f"import time\nkept = []\nfor _ in range(20): kept.append(bytearray(5 << 20)); {step}",
+    ]
+
+
+def test_a_run_of_less_than_an_interval_has_a_picture_of_what_the_guard_saw(companion):
+    log = companion.folder / "short.log"
+    words = [*MEMGUARD_TEST, "-l", log, "-t", "4000", "--", *stepwise("time.sleep(0.05)")]
+    subprocess.run(words, check=True, timeout=PATIENCE, env=companion.environment)
+    [run] = json.loads(companion("report", "--json", log).out)["logs"][0]["runs"]
+    sizes = [size for _, size in run["curve"]]
+    assert [point["event"] for point in run["snapshots"]] == ["started", "finished"]
+    assert len(sizes) >= 5
+    assert max(sizes) > 80
+    assert run["shape"] == "short"
+    text = joined(companion("report", log))
+    assert "from the first look to the highest" in text
+    assert "█" in text
+
+
+def test_a_short_run_that_was_stopped_is_judged_by_what_the_guard_saw(companion):
+    log = companion.folder / "short.log"
+    words = [*MEMGUARD_TEST, "-l", log, "-t", "80", "--", *stepwise("time.sleep(0.05)")]
+    subprocess.run(words, check=False, timeout=PATIENCE, env=companion.environment)
+    [run] = json.loads(companion("report", "--json", log).out)["logs"][0]["runs"]
+    assert run["verdict"] == "memory"
+    assert run["shape"] == "leak", run
+
+
+def test_a_curve_of_nonsense_is_left_out(report):
+    lines = a_run([100, 200])
+    for curve in ("x", [[1]], [["a", "b"]], [[1, 2, 3]], [[-1, 5]], {"a": 1}, [[1e300, 1e300]]):
+        end = {**json.loads(json.dumps(an_end(6.0))), "curve": curve}
+        ended = report("--json", odd=[*lines[:-1], end])
+        assert ended.status == 0, ended
+        assert json.loads(ended.out)["logs"][0]["runs"][0]["curve"] == []

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_memguard.engine.history import SPACING, WINDOW, History
+from pytest_memguard.engine.history import MOST_SPANS, SPACING, WINDOW, Curve, History
 
 MB = 1 << 20
 points = st.lists(
@@ -73,3 +73,27 @@ def test_it_never_holds_more_than_a_hundred_points_and_a_close_look_pushes_no_ol
     assert len(history._points) <= WINDOW / SPACING
     covered = history._points[-1][0] - history._points[0][0]
     assert covered >= min(WINDOW * 0.9, 5000 * step * 0.9)
+
+
+@given(points)
+def test_a_curve_has_the_peak_at_its_time_and_never_more_than_its_points(steps):
+    curve, seen, elapsed = Curve(), [], 0.0
+    for step, total in steps:
+        elapsed += step
+        seen.append((elapsed, total))
+        curve.add(elapsed, total)
+    kept = curve.points()
+    assert len(kept) <= MOST_SPANS
+    assert kept == sorted(kept)
+    assert set(kept) <= set(seen)
+    assert max((total for _, total in kept), default=0) == max((total for _, total in seen), default=0)
+
+
+def test_a_curve_of_hours_takes_no_more_than_one_of_seconds_and_shows_the_same_line():
+    curve = Curve()
+    for second in range(40_000):
+        curve.add(float(second), second * MB)
+    kept = curve.points()
+    assert MOST_SPANS / 2 <= len(kept) <= MOST_SPANS
+    assert kept[-1] == (39_999.0, 39_999 * MB)
+    assert all(total == elapsed * MB for elapsed, total in kept)

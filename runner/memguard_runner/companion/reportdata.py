@@ -140,6 +140,7 @@ def _run(run: RunFacts) -> dict[str, Any]:
             for peak in sorted(run.tests.values(), key=lambda peak: (-peak.added, peak.first))
         ],
         "snapshots": [_brief(point) for point in run.points],
+        "curve": [[round(point.elapsed, 2), megabytes(point.total)] for point in run.curve],
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_memguard.analysis.chart import ASCII, UNICODE, column_heights, snapshots_of, sparkline
+from pytest_memguard.analysis.chart import ASCII, UNICODE, column_heights, looks_of, sparkline
 from pytest_memguard.analysis.shape import shape_of
 from pytest_memguard.units import format_seconds, format_size
 
@@ -58,7 +58,7 @@ def rows_of(log: LogFacts, name: str = "") -> list[Row]:
 
 def row_of(run: RunFacts, shape: Shape, label: str) -> Row:
     """Return the row of one run."""
-    points = snapshots_of(run)
+    points = looks_of(run)
     heights = column_heights(points, SPARK, points[-1].elapsed) if points else [0] * SPARK
     cells = (
         wording.moment(run.started)[:16],

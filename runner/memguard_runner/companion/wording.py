@@ -60,6 +60,8 @@ def peak(run: RunFacts) -> str:
         text += f" of {format_size(run.limit)} ({share(run)})"
     if run.limit_source:
         text += f", limit from {run.limit_source}"
+    if run.peak and not run.peak_at:  # the kernel's own figure of a process that has ended
+        return f"{text}; between two looks, in a run of {format_seconds(run.duration)}"
     return f"{text}; after {format_seconds(run.peak_at)} of {format_seconds(run.duration)}"
 
 
@@ -74,7 +76,7 @@ def growth(shape: Shape) -> str:
         return "unknown: too few snapshots"
     text = rate(shape.growth)
     if shape.kind is Kind.SHORT:
-        text += " between the first and the last snapshot"
+        text += " from the first look to the highest"
     elif shape.certain:
         text += " after the warm-up"
     else:
