@@ -171,10 +171,12 @@ class Guard:
             if self.policy is not None:
                 self.policy.check(reading)
                 headroom = min(headroom, self.policy.headroom())
+            before = time.monotonic()
             self._tell(reading)
+            told_in = time.monotonic() - before  # starting a notifier takes a millisecond, in which the tree may grow
             delay = pace.next_look(headroom, self._speed, reading.growth_speed)
             self._idleness.looked(headroom)
-            self._sleep(delay)
+            self._sleep(delay - told_in)
 
     def end(self, *, stopped: bool = False, hurry: bool = False) -> Ending:
         """End whatever is left of the tree; `stopped` says that it holds still, `hurry` leaves out SIGTERM."""

@@ -40,6 +40,7 @@ _VARIABLES = (
     ("USED_MB", "memoryMB"),
     ("PEAK_MB", "peakMB"),
     ("LIMIT_MB", "thresholdMB"),
+    ("AVAILABLE_MB", "availableMB"),
     ("SECONDS", "elapsedSeconds"),
     ("PROCESS", "process"),
     ("TEST", "test"),
@@ -93,13 +94,13 @@ def of_end(
         facts["evidence"] = outcome.evidence
     peak = f"peak {format_size(outcome.peak)}, limit {format_size(run.limit)}"
     if outcome.verdict == events.MEMORY:
-        used, who = peak, ""
+        why, who = peak, ""
         if breach is not None:
-            used, who = f"{format_size(breach.total)} used, limit {format_size(run.limit)}", _who(breach)
+            why, who = _why(breach.total, run.limit, _shortage(breach)), _who(breach)
         elif record is not None:
-            used = f"{format_size(record['amount'])} used, limit {format_size(record['limit'])}"
+            why = _why(record["amount"], record["limit"], record.get("shortage"))
             who = f"; running: {shorten(record['test'], TEST_SHOWN)}" if record["test"] else ""
-        return Announcement(KILL, "memguard stopped a command", f"{_name(run)}: {used}{who}", facts)
+        return Announcement(KILL, "memguard stopped a command", f"{_name(run)}: {why}{who}", facts)
     if outcome.verdict == events.KERNEL_OOM:
         title = "The kernel's OOM killer was at work"
         return Announcement(KILL, title, f"{_name(run)}: {peak}", facts)
@@ -162,6 +163,7 @@ def _held(snapshot: Snapshot) -> dict[str, Any]:
             for process in snapshot.processes
         ],
     }
+    facts |= _short(_shortage(snapshot))
     if snapshot.processes:
         facts["process"] = _figure(snapshot.processes[0])
     if snapshot.tests:
@@ -181,7 +183,29 @@ def _recorded(record: dict[str, Any]) -> dict[str, Any]:
         "processes": processes,
         "test": shorten(record["test"], TEST_SHOWN),
         "worker": record["worker"],
+        **_short(record.get("shortage")),
     }
+
+
+def _shortage(snapshot: Snapshot) -> dict[str, Any] | None:
+    """Describe the machine's shortage as a record has it; None when it was the limit that was passed."""
+    shortage = snapshot.shortage
+    if shortage is None:
+        return None
+    return {"available": shortage.available, "floor": shortage.floor, "place": shortage.place}
+
+
+def _short(shortage: dict[str, Any] | None) -> dict[str, Any]:
+    if not shortage:
+        return {}
+    return {"availableMB": megabytes(shortage["available"]), "floorMB": megabytes(shortage["floor"])}
+
+
+def _why(total: int, limit: int, shortage: dict[str, Any] | None) -> str:
+    if not shortage:
+        return f"{format_size(total)} used, limit {format_size(limit)}"
+    left = f"{format_size(shortage['available'])} available, min-available {format_size(shortage['floor'])}"
+    return f"{shortage['place']} ran short, {left}; {format_size(total)} used"
 
 
 def _name(run: Run) -> str:

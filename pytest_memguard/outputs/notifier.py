@@ -22,6 +22,7 @@ from pytest_memguard.engine.signals import name_of
 
 from .announcement import variables
 from .courier import JOB, SECONDS
+from .kept import folder
 from .notification import COMMAND, DESKTOP, URLS, Way, cure_for, desktop_words, ways
 from .secrets import conceal
 
@@ -263,13 +264,9 @@ def last_failure(environ: Mapping[str, str]) -> tuple[float, list[str]] | None:
 
 
 def record_path(environ: Mapping[str, str]) -> str:
-    """Return the file for what failed last, in the user's folder for state."""
-    home = environ.get("HOME") or os.path.expanduser("~")
-    if sys.platform == "darwin":
-        folder = f"{home}/Library/Application Support"
-    else:
-        folder = environ.get("XDG_STATE_HOME") or f"{home}/.local/state"
-    return f"{folder}/memguard/notification-failed.json"
+    """Return the file for what failed last, beside the kept logs; "" where there is no home."""
+    place = folder(environ, sys.platform)
+    return f"{os.path.dirname(place)}/notification-failed.json" if place else ""
 
 
 def _leave(directory: str) -> None:

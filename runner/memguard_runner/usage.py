@@ -12,7 +12,7 @@ Runs a command and keeps it, with all it starts, inside a memory budget.
   --grace S             seconds between SIGTERM and SIGKILL (default 5)
   --watch               run again whenever a file changes (extra: watch)
   --profile NAME        take [tool.memguard.profiles.NAME] from pyproject.toml
-  --no-notify           no desktop notification when the command is stopped
+  --notify-on WORDS     kill,warning,finish; --no-notify; --notify-command CMD
   --leave-running       what the command leaves behind at its end is not stopped
   --show-config         print every setting and where it comes from; --version
 

@@ -47,6 +47,25 @@ class Desktop:
 
 
 @pytest.fixture
+def bus(tmp_path: Path) -> Iterator[str]:
+    """The address of a bus without a notification daemon, and without services that it could start."""
+    if not shutil.which("dbus-daemon"):
+        pytest.skip("needs dbus-daemon")
+    address = f"unix:path={tmp_path}/bus"
+    config = tmp_path / "bus.conf"
+    allowed = '<allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/>'
+    policy = f'<policy context="default">{allowed}</policy>'
+    config.write_text(f"<busconfig><type>session</type><listen>{address}</listen>{policy}</busconfig>")
+    daemon = subprocess.Popen(
+        ["dbus-daemon", "--nofork", f"--config-file={config}"], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    wait_for((tmp_path / "bus").exists, "the bus")
+    yield address
+    daemon.terminate()
+    daemon.wait(PATIENCE)
+
+
+@pytest.fixture
 def desktop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desktop]:
     """A desktop, where the programs for it are installed."""
     missing = [name for name in NEEDED if not shutil.which(name)]

@@ -55,6 +55,18 @@ def test_a_session_that_was_killed_is_told_by_its_record():
     assert (told.facts["memoryMB"], told.facts["peakMB"], told.facts["processCount"]) == (910, 920, 3)
 
 
+def test_when_the_machine_ran_short_it_is_not_the_limit_that_is_blamed():
+    outcome = killed(processes=TWO)
+    outcome.breach.shortage = events.Shortage(180 * MB, 500 * MB, 7000 * MB, "--min-available")
+    told = of_end(a_run(), outcome, ("kill",))
+    assert told.text == (
+        "bun test: the machine ran short, 180 MB available, min-available 500 MB; 801 MB used; "
+        "most: node worker.js (pid 7, 600 MB)"
+    )
+    assert (told.facts["availableMB"], told.facts["floorMB"]) == (180, 500)
+    assert variables(told.facts)["NOTICE_AVAILABLE_MB"] == "180"
+
+
 def test_a_session_that_was_killed_and_left_no_record_is_told_by_its_peak():
     told = of_end(a_run(), an_outcome(events.MEMORY, 137, peak=920 * MB), ("kill",))
     assert told.text == "bun test: peak 920 MB, limit 800 MB"

@@ -12,7 +12,7 @@ from pytest_memguard.config import load_settings
 from pytest_memguard.errors import UsageError, printable
 from pytest_memguard.outputs.announcement import of_trial
 from pytest_memguard.outputs.notification import DESKTOP, ways
-from pytest_memguard.outputs.notifier import Job, Result, Sender, last_failure
+from pytest_memguard.outputs.notifier import Job, Result, Sender, last_failure, record
 from pytest_memguard.units import format_seconds, parse_seconds
 
 if TYPE_CHECKING:
@@ -86,6 +86,8 @@ def _try(settings: Settings, title: str, text: str, directory: str, timeout: flo
     sender = Sender(job, environ)
     results = sender.deliver(time.monotonic() + timeout, _show)
     sender.close()
+    if results and not any(result.failure for result in results):
+        record([], os.environ)  # what failed once works now
     return bool(results) and not any(result.failure for result in results)
 
 
