@@ -53,6 +53,7 @@ class Couriers:
     ) -> None:
         """`run` is the run's identifier; `exclude` and `include` tell the tree who is no member, and is no more."""
         self.failures: list[str] = []
+        self.sent_last = 0.0  # since the epoch
         self._job: dict[str, Any] = {"command": command, "urls": list(urls), "directory": directory}
         self._run = run
         self._exclude = exclude
@@ -67,6 +68,7 @@ class Couriers:
         if len(self._pids) >= MOST:
             return
         self._open_pipe()
+        self.sent_last = time.time()
         job = {**self._job, "facts": {**announcement.facts, "directory": self._job["directory"]}, "seconds": SECONDS}
         try:
             if not sys.executable:

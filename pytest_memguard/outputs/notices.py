@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from pytest_memguard.settings import WARNING
+import os
 
+from pytest_memguard.errors import printable
+from pytest_memguard.settings import WARNING
+from pytest_memguard.units import format_seconds
+
+from . import undelivered
 from .announcement import of_end, of_warning
 from .courier import Couriers
 
@@ -55,7 +60,17 @@ class Notices:
             self.couriers.send(announcement)
 
     def tell(self, console: Console, patience: float) -> None:
-        """Say which notifications failed, as far as that is known within `patience` seconds."""
+        """Say which notifications failed, as far as that is known within `patience` seconds; or else the one before.
+
+        A request over a network takes longer than that: its failure is kept, and told when the next one is sent.
+        """
         self.couriers.wait(patience)
         for failure in dict.fromkeys(self.couriers.failures):
             console.line(f"warning: {failure} ({CURE})")
+        if self.couriers.failures or not self.couriers.sent_last:
+            return
+        before = undelivered.last(os.environ)
+        if before is not None and before[0] < self.couriers.sent_last:
+            ago = format_seconds(self.couriers.sent_last - before[0])
+            for failure in before[1]:
+                console.line(f"warning: {ago} ago {printable(failure)} ({CURE})")

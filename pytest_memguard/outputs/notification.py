@@ -50,7 +50,7 @@ def ways(settings: Chosen, platform: str, environ: Mapping[str, str]) -> list[Wa
     """
     found = [_desktop(platform, environ)]
     if settings.notify_command:
-        found.append(Way(COMMAND, f"sh -c {masked_command(settings.notify_command)!r}"))
+        found.append(Way(COMMAND, masked_command(settings.notify_command.strip())))
     if settings.notify_urls:
         shown = " ".join(map(masked_url, settings.notify_urls))
         if _has_apprise():

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_memguard.engine.signals import name_of
 
+from . import undelivered
 from .announcement import variables
 from .courier import JOB, SECONDS
-from .kept import folder
 from .notification import COMMAND, DESKTOP, URLS, Way, cure_for, desktop_words, ways
 from .secrets import conceal
 
@@ -92,7 +92,7 @@ def main() -> None:
     sender = Sender(job, os.environ)
     failures = [result.sentence() for result in sender.deliver(deadline) if result.failure]
     _tell(failures)
-    record(failures, os.environ)
+    undelivered.keep(failures, os.environ)
     sender.settle(deadline)
 
 
@@ -237,36 +237,6 @@ class Sender:
     def _said(self, running: _Running) -> str:
         text = running.said.decode("utf-8", "replace")
         return conceal(text, self._job.notify_command, self._job.notify_urls)
-
-
-def record(failures: list[str], environ: Mapping[str, str]) -> None:
-    """Keep what failed for `memguard notify`; a notification that worked removes what was kept."""
-    path = record_path(environ)
-    with contextlib.suppress(OSError):
-        if not failures:
-            os.unlink(path)
-            return
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        descriptor = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(descriptor, "w", encoding="utf-8") as file:
-            json.dump({"time": time.time(), "failures": failures}, file)
-        os.replace(path + ".new", path)
-
-
-def last_failure(environ: Mapping[str, str]) -> tuple[float, list[str]] | None:
-    """Return when a notification failed last and what was said of it; None when the last one worked."""
-    try:
-        with open(record_path(environ), encoding="utf-8") as file:
-            kept = json.load(file)
-        return float(kept["time"]), [str(failure) for failure in kept["failures"]]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def record_path(environ: Mapping[str, str]) -> str:
-    """Return the file for what failed last, beside the kept logs; "" where there is no home."""
-    place = folder(environ, sys.platform)
-    return f"{os.path.dirname(place)}/notification-failed.json" if place else ""
 
 
 def _leave(directory: str) -> None:

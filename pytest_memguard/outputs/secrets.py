@@ -11,12 +11,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 SHORTEST = 6  # characters of a piece of an address that is looked for in what a notifier says
+COMMON = {"apprise", "channels", "localhost", "messages", "notify", "services", "webhook", "webhooks", "workflows"}
 _ADDRESS = re.compile(r"(https?://[^\s/?#'\"]+)[/?#][^\s'\"]+", re.IGNORECASE)
 _BETWEEN = re.compile(r"[^\w.~-]+")
 
 
 def masked_command(command: str) -> str:
-    """Return a shell command on one line, without passwords, tokens, and paths of addresses."""
+    """Return a shell command on one line, without passwords, tokens and paths of addresses."""
     return printable(conceal(command, command, ()))
 
 
@@ -47,4 +48,4 @@ def _secrets(command: str | None, urls: Iterable[str]) -> set[str]:
 
 
 def _pieces(text: str) -> set[str]:
-    return {piece for piece in _BETWEEN.split(text) if len(piece) >= SHORTEST and piece != "localhost"}
+    return {piece for piece in _BETWEEN.split(text) if len(piece) >= SHORTEST and piece.lower() not in COMMON}

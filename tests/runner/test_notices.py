@@ -60,6 +60,7 @@ while not os.path.exists('hanging') and time.monotonic() < end:
     time.sleep(0.01)
 time.sleep(0.7)
 """
+FAILED = "state/memguard/notification-failed.json"
 WARN = {"MEMGUARD_WARN": "50%", "MEMGUARD_NOTIFY_ON": "warning"}
 
 
@@ -192,7 +193,7 @@ def test_a_notifier_that_hangs_delays_neither_kill_nor_end_and_is_ended_with_all
         return
     wait_until_gone([hangs, daemon])
     notified.wait()
-    failed = json.loads((notified.folder / "state" / "memguard" / "notification-failed.json").read_text())
+    failed = json.loads((notified.folder / FAILED).read_text())
     assert failed["failures"] == ["the notify command did not end in 10 s and was ended"]
 
 
@@ -222,26 +223,37 @@ def test_what_a_notifier_holds_does_not_count(notified: Notified) -> None:
 
 
 def test_a_command_that_fails_is_told_once_with_what_it_said(notified: Notified) -> None:
-    result = notified.run("-t", 60, *HOG, command="echo one; echo 'no route' >&2; exit 3")
-    assert result.status == 137
-    assert result.err.count("notify command") == 1
-    line = result.err.splitlines()[-1]
-    assert line == "memguard: warning: the notify command ended with 3: no route (`memguard notify` shows more)"
+    failing = "echo one; echo 'no route' >&2; exit 3"
+    result = notified.run("-t", 100, *python(ONE_STEP.replace("hanging", FAILED)), command=failing, env=WARN)
+    line = "memguard: warning: the notify command ended with 3: no route (`memguard notify` shows more)\n"
+    assert (result.status, result.err) == (0, line)
+
+
+def test_a_failure_that_came_too_late_is_told_when_the_next_notification_is_sent(notified: Notified) -> None:
+    slow = "sleep 1; echo 'no route' >&2; exit 6"
+    assert "no route" not in notified.run("-t", 60, *HOG, command=slow).err
+    told = re.compile(r"memguard: warning: .* ago the notify command ended with 6: no route \(`memguard notify`")
+    assert told.match(notified.run("-t", 60, *HOG, command=slow).err.splitlines()[-1])
+    assert "ago" not in notified.run("true", command=slow).err
+    notified.run("-t", 60, *HOG, command="true")
+    assert "no route" not in notified.run("-t", 60, *HOG, command="true").err
 
 
 def test_secrets_of_a_command_are_not_shown_when_it_fails(notified: Notified) -> None:
-    command = "echo 'https://hooks.example/services/T0/xyzzyxyzzy refused xyzzyxyzzy' >&2; exit 1; # https://hooks.example/services/T0/xyzzyxyzzy"
-    result = notified.run("-t", 60, *HOG, command=command)
+    address = "https://hooks.example/services/T0/xyzzyxyzzy"
+    command = f"echo '{address} refused xyzzyxyzzy' >&2; exit 1; # {address}"
+    result = notified.run("-t", 100, *python(ONE_STEP.replace("hanging", FAILED)), command=command, env=WARN)
     assert "https://hooks.example/*** refused ***" in result.err
     assert "xyzzy" not in result.err
     shown = notified.memguard.run("--show-config", env={"MEMGUARD_NOTIFY_COMMAND": command})
+    assert "https://hooks.example/***" in shown.out
     assert "xyzzy" not in shown.out
 
 
 def test_one_that_says_more_than_anybody_can_keep_is_read_and_cut(notified: Notified) -> None:
     result = notified.run("-t", 60, *HOG, command="head -c 100000000 /dev/zero | tr '\\0' x >&2; echo end >&2; exit 2")
     assert result.status == 137
-    failed = json.loads((notified.folder / "state" / "memguard" / "notification-failed.json").read_text())
+    failed = json.loads((notified.folder / FAILED).read_text())
     assert failed["failures"] == ["the notify command ended with 2: end"] or (
         len(failed["failures"][0]) <= 300 and failed["failures"][0].startswith("the notify command ended with 2: xxx")
     )
@@ -254,7 +266,7 @@ def test_what_a_command_leaves_in_the_background_may_finish(notified: Notified) 
 
 
 def test_a_notification_that_works_forgets_the_failure_before_it(notified: Notified) -> None:
-    kept = notified.folder / "state" / "memguard" / "notification-failed.json"
+    kept = notified.folder / FAILED
     notified.run("-t", 60, *HOG, command="exit 1")
     assert kept.exists()
     assert kept.stat().st_mode & 0o777 == 0o600
@@ -370,7 +382,7 @@ def test_addresses_are_notified_through_apprise_and_one_that_refuses_is_kept(
     (heard,) = server.heard  # type: ignore[attr-defined]
     assert heard["title"] == "memguard stopped a command"
     assert "limit 60 MB" in heard["message"]
-    failed = json.loads((notified.folder / "state" / "memguard" / "notification-failed.json").read_text())
+    failed = json.loads((notified.folder / FAILED).read_text())
     assert failed["failures"] == ["the notification by apprise ended with 1: apprise could not send to json://***"]
 
 

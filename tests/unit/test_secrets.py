@@ -34,7 +34,7 @@ def test_of_apprise_addresses_only_the_scheme_is_shown():
 def test_what_a_notifier_says_is_shown_without_the_secrets_it_was_given():
     said = f"curl: (22) {WEBHOOK} said 404; path /services/T0AAAA/B0BBBBBB/xyzzyxyzzy; bot 123456789:abcdef"
     shown = conceal(said, f"curl {WEBHOOK}", ("tgram://123456789:abcdef/12315544",))
-    assert shown == "curl: (22) https://hooks.slack.com/*** said 404; path /***/***/***/***; bot ***:***"
+    assert shown == "curl: (22) https://hooks.slack.com/*** said 404; path /services/***/***/***; bot ***:***"
 
 
 def test_short_pieces_of_an_address_are_no_secrets():

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from memguard_runner import statuses
 from pytest_memguard.config import load_settings
 from pytest_memguard.errors import UsageError, printable
+from pytest_memguard.outputs import undelivered
 from pytest_memguard.outputs.announcement import of_trial
 from pytest_memguard.outputs.notification import DESKTOP, ways
-from pytest_memguard.outputs.notifier import Job, Result, Sender, last_failure, record
+from pytest_memguard.outputs.notifier import Job, Result, Sender
 from pytest_memguard.units import format_seconds, parse_seconds
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def _try(settings: Settings, title: str, text: str, directory: str, timeout: flo
     results = sender.deliver(time.monotonic() + timeout, _show)
     sender.close()
     if results and not any(result.failure for result in results):
-        record([], os.environ)  # what failed once works now
+        undelivered.keep([], os.environ)  # what failed once works now
     return bool(results) and not any(result.failure for result in results)
 
 
@@ -120,7 +121,7 @@ def _show_settings(settings: Settings) -> None:
         _row("sent on", occasions, f"notify-on, {settings.source('notify_on')}")
     else:
         _row("sent on", "nothing", f"notify is false, {settings.source('notify')}")
-    kept = last_failure(os.environ)
+    kept = undelivered.last(os.environ)
     if kept is not None:
         moment, failures = kept
         _row("last one", "failed", f"{format_seconds(max(0.0, time.time() - moment))} ago")
