@@ -113,6 +113,16 @@ def test_noise_around_a_level_is_steady(seed):
     assert not found.certain
 
 
+def test_a_level_that_wanders_is_no_leak():
+    found = []
+    for seed in range(30):
+        chance, levels = random.Random(seed), [300.0]
+        for _ in range(200):  # each value is near the last one, as memory is, and is drawn back to 300 MB
+            levels.append(levels[-1] * 0.9 + 30 + chance.uniform(-15, 15))
+        found.append(kind(a_series(levels.__getitem__)))
+    assert found.count(Kind.LEAK) <= 1
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_leak_far_below_the_noise_is_not_claimed_but_its_bound_is_told(seed):
     found = shape(a_series(lambda n: 300 + n / 100, noise=40, seed=seed), 800 * MB)
