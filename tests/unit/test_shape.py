@@ -78,6 +78,16 @@ def test_a_staircase_is_a_leak_in_steps():
     assert "steps" in found.evidence
 
 
+def test_three_steps_are_a_leak_although_they_are_too_few_for_an_interval():
+    assert kind(a_series(lambda n: 100 + 100 * (n // 50))) is Kind.LEAK
+
+
+def test_growth_that_always_comes_back_to_its_floor_is_not_called_a_leak():
+    found = shape(a_series(lambda n: 100 if n % 3 == 0 else 100 + n), 8000 * MB)
+    assert found.kind is Kind.UNKNOWN
+    assert "its floor did not" in found.evidence
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("at", [2, 50, 120, 195])
 def test_a_single_spike_is_a_spike(seed, at):
