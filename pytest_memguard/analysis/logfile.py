@@ -55,7 +55,8 @@ def _open(path: str) -> BinaryIO:
 
 def _cannot_read(path: str, error: Exception) -> MemguardError:
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return MemguardError(f"cannot read the log '{printable(path)}': {reason}")
+    cure = "; `memguard runs` lists the runs that are known" if isinstance(error, FileNotFoundError) else ""
+    return MemguardError(f"cannot read the log '{printable(path)}': {reason}{cure}")
 
 
 def _read(file: BinaryIO, gatherer: Gatherer, progress: Callable[[int], None] | None) -> None:

@@ -271,7 +271,8 @@ def test_a_log_without_a_run_is_an_error_that_says_why(report, form):
 
 
 def test_a_missing_log_is_an_error_and_among_others_a_warning(report, companion):
-    assert companion("report", "none.log").own == "memguard: cannot read the log 'none.log': No such file or directory"
+    missing = "cannot read the log 'none.log': No such file or directory; `memguard runs` lists the runs that are known"
+    assert companion("report", "none.log").own == f"memguard: {missing}"
     ended = report("none.log", there=a_run([100]))
     assert ended.status == 125
     assert "warning: cannot read the log 'none.log'" in ended.own
