@@ -16,7 +16,7 @@ LARGEST = 1 << 40  # MB; memguard's own limits end at as much
 LONGEST = 1e9  # seconds, 31 years
 TEXT_KEPT = 2000  # characters of a command or a test's name
 COMMAND_KEPT = 200  # of a process: memguard writes 44 bytes
-MOST_LOOKS = 1000  # points of a curve: memguard writes 40
+MOST_LOOKS = 100  # points of a curve: memguard writes 40
 MOST_NAMED = 64  # processes of a snapshot, and tests: memguard writes 8 and what runs at once
 
 

@@ -346,7 +346,7 @@ def test_a_run_of_less_than_an_interval_has_a_picture_of_what_the_guard_saw(comp
     sizes = [size for _, size in run["curve"]]
     assert [point["event"] for point in run["snapshots"]] == ["started", "finished"]
     assert len(sizes) >= 5
-    assert max(sizes) > 80
+    assert max(sizes) > 50  # a quarter of the time may pass between two looks
     assert run["shape"] == "short"
     text = joined(companion("report", log))
     assert "from the first look to the highest" in text

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memguard_runner.companion.screen import columns, cut, padded, screen_of
+from memguard_runner.companion.screen import columns, cut, padded, screen_of, wrapped
 from memguard_runner.companion.table import Column, table
 from pytest_memguard.analysis.chart import ASCII, UNICODE, as_text, chart, column_heights, sparkline
 from pytest_memguard.analysis.facts import Point, RunFacts
@@ -102,6 +102,20 @@ def test_what_is_cut_is_printable_and_fits(text, width):
     assert columns(shown) <= width
     assert shown.isprintable()
     assert columns(padded(shown, width)) == width
+
+
+@given(st.text(st.sampled_from("ab \u8a66"), max_size=60), st.integers(4, 20))
+def test_wrapped_lines_fit_and_hold_all_words(text, width):
+    lines = wrapped(text, width)
+    assert all(columns(line) <= width for line in lines)
+    assert "".join("".join(lines).split()) == "".join(text.split())
+
+
+def test_a_column_that_keeps_its_end_is_cut_off_in_front():
+    assert (
+        table([Column("TEST", keeps_end=True)], [["tests/test_shop.py::test_\x1b[m_total"]], 16)[1]
+        == "..._\\x1b[m_total"
+    )
 
 
 def test_wide_characters_take_two_columns():

@@ -114,7 +114,7 @@ def _tests(run: RunFacts, screen: Screen) -> list[str]:
         heads[2] = Column("", rank=1)
     of_all = f", {MOST_TESTS} of {len(peaks):,}" if len(peaks) > MOST_TESTS else ""
     title = screen.paragraph("", f"Tests by the most they were seen to add{of_all}:", 0)
-    return ["", *title, *table([*heads, Column("TEST")], rows, screen.width)]
+    return ["", *title, *table([*heads, Column("TEST", keeps_end=True)], rows, screen.width)]
 
 
 def _line(row: Sequence[Cell], screen: Screen) -> str:

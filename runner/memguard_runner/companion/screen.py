@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import textwrap
 import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
@@ -34,7 +33,7 @@ class Screen:
     def paragraph(self, label: str, text: str, indent: int) -> list[str]:
         """Return the text wrapped behind its label, which takes `indent` columns."""
         room = max(10, self.width - indent)
-        lines = textwrap.wrap(text, room, break_long_words=True, break_on_hyphens=False) or [""]
+        lines = wrapped(text, room)
         return [f"{label if not number else '':<{indent}}{line}".rstrip() for number, line in enumerate(lines)]
 
 
@@ -49,6 +48,23 @@ def screen_of(stream: TextIO, environ: Mapping[str, str] = os.environ) -> Screen
     return Screen(
         max(NARROWEST, min(WIDEST, width)), encoding.startswith("utf"), is_terminal and not environ.get("NO_COLOR")
     )
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Return a printable text in lines of at most `width` columns; textwrap counts characters instead."""
+    lines = [""]
+    for word in text.split():
+        begun = f"{lines[-1]} {word}" if lines[-1] else word
+        if columns(begun) <= width:
+            lines[-1] = begun
+            continue
+        if lines[-1]:
+            lines.append("")
+        for character in word:
+            if columns(lines[-1] + character) > width:
+                lines.append("")
+            lines[-1] += character
+    return lines
 
 
 def cut(text: str, width: int) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from pytest_memguard.engine.commandline import printable
+
 from .screen import columns, cut, padded
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ class Column(NamedTuple):
     title: str
     right: bool = False
     rank: int = 0
+    keeps_end: bool = False  # of the last column: what does not fit is cut off in front
 
 
 def table(heads: Sequence[Column], rows: Sequence[Sequence[str]], width: int, indent: str = "") -> list[str]:
@@ -39,6 +42,11 @@ def table(heads: Sequence[Column], rows: Sequence[Sequence[str]], width: int, in
     widths[last] = min(widths[last], max(4, room - fixed()))
     lines = []
     for row in ([head.title for head in heads], *rows):
-        cells = [padded(cut(row[number], widths[number]), widths[number], right=heads[number].right) for number in kept]
+        cells = [_cell(row[number], widths[number], heads[number]) for number in kept]
         lines.append((indent + GAP.join(cells)).rstrip())
     return lines
+
+
+def _cell(text: str, width: int, head: Column) -> str:
+    shown = cut(printable(text)[::-1], width)[::-1] if head.keeps_end else cut(text, width)
+    return padded(shown, width, right=head.right)
