@@ -225,6 +225,30 @@ def test_a_floor_and_a_limit_are_compared_with_what_is_available_now(companion, 
     assert level == "problem"
 
 
+@linux
+@pytest.mark.parametrize(
+    ("line", "folder", "limit", "used", "version"),
+    [
+        ("0::/user.slice/app", "sys/fs/cgroup/user.slice/app", "memory.max", "memory.current", 2),
+        ("4:memory:/docker/1", "sys/fs/cgroup/memory/docker/1", "memory.limit_in_bytes", "memory.usage_in_bytes", 1),
+        ("0::/../other", "sys/fs/cgroup", "memory.max", "memory.current", 2),
+    ],
+    ids=["v2", "v1", "a container that sees the path outside"],
+)
+def test_the_control_group_is_told_with_its_limit(companion, programs, tmp_path, line, folder, limit, used, version):
+    machine = tmp_path / "machine"
+    (machine / "proc" / "self").mkdir(parents=True)
+    (machine / "proc" / "meminfo").write_text("MemTotal: 4096000 kB\nMemAvailable: 3024000 kB\n")
+    (machine / "proc" / "self" / "cgroup").write_text(line + "\n")
+    (machine / folder).mkdir(parents=True)
+    (machine / folder / limit).write_text(f"{512 << 20}\n")
+    (machine / folder / used).write_text(f"{100 << 20}\n")
+    found = looked(companion, MEMGUARD_MACHINE=str(machine))
+    facts = f"version {version}, {machine / folder}; limit 512 MB; 100 MB used, files in the cache included"
+    assert found["control group"][:2] == ("ok", facts)
+    assert found["memory"][0] == "problem", "the default limit is 800 MB"
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_output_that_cannot_be_written_is_an_error_and_no_traceback(companion, programs):
     for redirection, status, said in ((">/dev/full", 125, "memguard: No space left on device\n"), (">&-", 0, "")):
@@ -371,7 +395,7 @@ def test_a_command_that_does_not_guard_fails_the_self_test_and_the_tree_is_ended
     ended = companion("doctor", "--json")
     level, text, _ = lines_of(ended)["self-test"]
     assert (ended.status, level) == (1, "problem")
-    assert text == "the tree was not stopped: with a limit of 64 MB, it took 160 MB"
+    assert text == "the tree was not stopped: with a limit of 64 MB, it took 240 MB"
     wait_for(lambda: not processes_of(companion), "the end of the tree")
 
 

@@ -48,19 +48,20 @@ def _available(situation: Situation) -> list[Finding]:
     return [ok("memory", f"{text}; {MORE}")]
 
 
-def _control_group(_situation: Situation) -> list[Finding]:
+def _control_group(situation: Situation) -> list[Finding]:
     """Tell which control group we are in, its limit, and what it uses."""
     if not LINUX:
         return [ok("control group", "macOS has none")]
-    group = _own_group()
+    root = machine.root_of(situation.environ)
+    group = _own_group(root)
     if group is None:
-        return [ok("control group", "none: the machine's memory is the only bound")]
+        return [ok("control group", "none that counts memory: the machine's is the only bound")]
     version, folder = group
     used_file = "memory.current" if version == 2 else "memory.usage_in_bytes"
     used = _number(f"{folder}/{used_file}")
     parts = [f"version {version}, {printable(folder)}"]
-    if machine.usable_memory_source() != "physical memory":
-        parts.append(f"limit {format_size(machine.usable_memory())}")
+    if machine.usable_memory_source(root) != "physical memory":
+        parts.append(f"limit {format_size(machine.usable_memory(root))}")
     else:
         parts.append("no limit")
     if used is not None:
@@ -68,26 +69,26 @@ def _control_group(_situation: Situation) -> list[Finding]:
     return [ok("control group", "; ".join(parts))]
 
 
-def _own_group() -> tuple[int, str] | None:
+def _own_group(root: str) -> tuple[int, str] | None:
     """Return version and folder of the control group that counts our memory (cgroups(7)), None when there is none."""
-    for line in _read("/proc/self/cgroup").splitlines():
+    groups = root.rstrip("/") + "/sys/fs/cgroup"
+    for line in _read(os.path.join(root, "proc/self/cgroup")).splitlines():
         number, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if "memory" in controllers.split(","):
-            return 1, _existing("/sys/fs/cgroup/memory", path)
+            return 1, _existing(f"{groups}/memory", path)
         if number == "0" and not controllers:
-            for mount in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified"):
-                if os.path.exists(f"{mount}/cgroup.controllers"):
-                    folder = _existing(mount, path)
-                    if os.path.exists(f"{folder}/memory.current"):
-                        return 2, folder
+            for mount in (groups, f"{groups}/unified"):
+                folder = _existing(mount, path)
+                if os.path.exists(f"{folder}/memory.current") or os.path.exists(f"{folder}/memory.max"):
+                    return 2, folder
     return None
 
 
 def _existing(mount: str, path: str) -> str:
     """Return the group's folder; a container may see the host's path while its own top is mounted."""
     folder = f"{mount}{path}".rstrip("/")
-    return folder if os.path.isdir(folder) else mount
+    return folder if os.path.isdir(folder) and ".." not in path.split("/") else mount
 
 
 def _swap(_situation: Situation) -> list[Finding]:

@@ -41,9 +41,9 @@ NAME = "self-test"
 LIMIT = 64  # MB
 ROLES = ("root", "child", "daemon")
 PATIENCE = 20.0  # seconds for each state to come, on a machine that is busy with other things
+LOOK = 0.002  # seconds between two looks
 GONE_WITHIN = 3.0  # seconds, after memguard-test has ended, for the last of the tree to be gone
-# The portable reader sees only who is there while it looks, some ms apart: its daemon takes that long to detach.
-SECONDS_TO_BE_SEEN = 0.5
+TO_BE_SEEN = 10.0  # seconds for the guard to write the daemon into its log; after that it is tried without
 FOREIGN = ("MEMGUARD_", "BUN_TEST_", "GITHUB_", "GITLAB_", "CI_")
 FOREIGN_NAMES = ("CI", "VERBOSE", "MEMORY_THRESHOLD", "CHECK_INTERVAL", "DBUS_SESSION_BUS_ADDRESS", "DISPLAY")
 
@@ -113,8 +113,9 @@ def _options(folder: str) -> list[str]:
 
 
 def _tree(folder: str, reader_name: str) -> list[str]:
-    to_be_seen = 0.0 if reader_name == readers.LINUX else SECONDS_TO_BE_SEEN
-    return [sys.executable, "-I", "-S", str(selftest_tree.__file__), "root", folder, str(to_be_seen)]
+    """Return the tree's words. The portable reader sees who is there while it looks: its daemon waits for that."""
+    parting = selftest_tree.AT_ONCE if reader_name == readers.LINUX else selftest_tree.WHEN_SEEN
+    return [sys.executable, "-I", "-S", str(selftest_tree.__file__), "root", folder, parting]
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -135,8 +136,12 @@ def _watch(trial: Trial) -> str:
         if identity is None:
             raise SelfTestFailed(f"the {role} (pid {pid}) is not seen, or ended before there was a breach")
         trial.members[role] = Member(identity)
-    with open(f"{trial.folder}/go", "wb"):
-        pass
+    if trial.reader.name != readers.LINUX:
+        deadline = time.monotonic() + TO_BE_SEEN
+        while not _daemon_is_in_log(trial) and trial.process.poll() is None and time.monotonic() < deadline:
+            time.sleep(LOOK)
+        _make(trial, "seen")
+    _make(trial, "go")
     _wait(
         trial,
         lambda: _all_gone(trial) or trial.process.poll() is not None or _is_past_all(trial),
@@ -150,8 +155,23 @@ def _watch(trial: Trial) -> str:
         if time.monotonic() >= deadline:
             alive = ", ".join(f"{role} (pid {trial.members[role].pid})" for role in _alive(trial))
             raise SelfTestFailed(f"still running after memguard-test ended with status {status}: {alive}")
-        time.sleep(0.002)
+        time.sleep(LOOK)
     return _judge(trial, status)
+
+
+def _make(trial: Trial, name: str) -> None:
+    with open(f"{trial.folder}/{name}", "wb"):
+        pass
+
+
+def _daemon_is_in_log(trial: Trial) -> bool:
+    """Return whether a snapshot of the guard's names the daemon."""
+    pid = trial.members["daemon"].pid
+    try:
+        with open(f"{trial.folder}/log", encoding="utf-8") as file:
+            return any(f'"pid":{pid},' in line.replace(" ", "") for line in file)
+    except OSError:
+        return False
 
 
 def _judge(trial: Trial, status: int) -> str:
@@ -224,7 +244,7 @@ def _wait(trial: Trial, state: Callable[[], bool], otherwise: str) -> None:
             raise SelfTestFailed(f"{otherwise}: memguard-test ended with status {_shown(status)}{_said(trial)}")
         if time.monotonic() >= deadline:
             raise SelfTestFailed(f"{otherwise} within {PATIENCE:g} s{_said(trial)}")
-        time.sleep(0.002)
+        time.sleep(LOOK)
 
 
 def _end_of(trial: Trial) -> int:

@@ -1,8 +1,9 @@
 """The tree that the self-test guards: a root, a child, and a daemon that takes memory until it is stopped.
 
-Run by its path as `python -I -S selftest_tree.py ROLE FOLDER SECONDS_TO_BE_SEEN`, so it imports nothing of memguard's.
-Every process limits its own time and memory. In FOLDER each writes its pid to the file `members`; when there is a file
-`go`, the daemon grows, and notes in the file `steps` how far it got, and when.
+Run by its path as `python -I -S selftest_tree.py ROLE FOLDER PARTING`, so it imports nothing of memguard's. Every
+process limits its own time and memory. In FOLDER each writes its pid to the file `members`; when there is a file `go`,
+the daemon grows, and notes in the file `steps` how far it got, and when. PARTING is `at-once`, or `when-seen`: the
+daemon's parent stays until there is a file `seen`.
 """
 
 from __future__ import annotations
@@ -17,15 +18,17 @@ import time
 
 MB = 1 << 20
 LIFE = 30  # seconds after which every process ends by itself (SIGALRM), whoever guards it
-MOST = 160  # MB that the daemon takes when nobody stops it
+MOST = 240  # MB that the daemon takes when nobody stops it
 SPACE = 512 * MB  # of address space beside it: what Python itself maps
-PACE = 0.002  # seconds for each MB: half a GB a second, as a fast leak
+PACE = 0.004  # seconds for each MB: 250 MB a second, as a fast leak
+LOOK = 0.002  # seconds between two looks for a file
+AT_ONCE, WHEN_SEEN = "at-once", "when-seen"
 STEP = struct.Struct("=qd")  # MB taken so far, and time.monotonic() then: one clock for all processes
 
 
 def main() -> None:
     """Be one of the three."""
-    role, folder, to_be_seen = sys.argv[1], sys.argv[2], float(sys.argv[3])
+    role, folder, parting = sys.argv[1:4]
     signal.alarm(LIFE)
     try:
         resource.setrlimit(resource.RLIMIT_AS, (SPACE + MOST * MB, SPACE + MOST * MB))
@@ -33,7 +36,8 @@ def main() -> None:
         pass
     if role == "root":
         start(role="child")
-        detach(to_be_seen)
+        detach(folder, parting)
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody has to collect the daemon's parent
     note_member(folder, role)
     if role == "daemon":
         grow(folder)
@@ -53,21 +57,27 @@ def execute(role: str, environ: dict[str, str]) -> None:
     os.execve(sys.executable, words, environ)
 
 
-def detach(to_be_seen: float) -> None:
+def detach(folder: str, parting: str) -> None:
     """Start the daemon: double fork, own session, no descriptors, no environment."""
-    middle = os.fork()
-    if middle:
-        os.waitpid(middle, 0)
+    if os.fork():
         return
     os.setsid()
     if os.fork():
-        time.sleep(to_be_seen)
+        signal.alarm(LIFE)  # fork(2) has cleared it
+        if parting == WHEN_SEEN:
+            wait_for(f"{folder}/seen")
         os._exit(0)
     os.chdir("/")
     os.closerange(0, 256)
     for _ in range(3):
         os.open(os.devnull, os.O_RDWR)
     execute("daemon", {})
+
+
+def wait_for(path: str) -> None:
+    """Wait until there is a file; our alarm bounds it."""
+    while not os.path.exists(path):
+        time.sleep(LOOK)
 
 
 def note_member(folder: str, role: str) -> None:
@@ -79,8 +89,7 @@ def note_member(folder: str, role: str) -> None:
 
 def grow(folder: str) -> None:
     """Wait for `go`, then take memory MB by MB."""
-    while not os.path.exists(f"{folder}/go"):
-        time.sleep(0.002)
+    wait_for(f"{folder}/go")
     with open(f"{folder}/steps", "w+b") as file:
         file.write(bytes(STEP.size))
         file.flush()
