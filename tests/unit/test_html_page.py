@@ -159,6 +159,17 @@ def test_the_peak_of_each_process_survives_even_where_the_total_has_none():
     assert {series.command: series.most for series in shown.series} == {"worker 0": 100 * MB, "worker 1": 190 * MB}
 
 
+def test_every_peak_and_every_dip_survives_thinning():
+    sizes = [100 + index % 7 for index in range(4800)]
+    spikes, dips = range(37, 4800, 211), range(137, 4800, 211)
+    for index in spikes:
+        sizes[index] = 200 + index % 50
+    for index in dips:
+        sizes[index] = 20
+    shown = picture(a_run([a_point(float(index), mb) for index, mb in enumerate(sizes)]), 200)
+    assert {*map(float, spikes), *map(float, dips)} <= set(shown.times)
+
+
 def test_events_survive_thinning():
     points = [a_point(float(index), 100 + index % 7) for index in range(3000)]
     for index, event in ((0, "started"), (1500, "warning"), (1501, "breach"), (2999, "finished")):
@@ -418,7 +429,7 @@ def shape_of(document):
     return elements, parsed.scripts
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(words)
 def test_nothing_of_a_log_becomes_markup_or_script(word):
     assume(word not in VERDICTS)  # these have a look of their own
@@ -455,6 +466,16 @@ def test_the_policy_lets_nothing_run_but_the_pages_own_script_and_style():
     for rule, element in (("style-src", "style"), ("script-src", "script")):
         (content,) = re.findall(f"<{element}>(.*?)</{element}>", document, re.DOTALL)
         assert rules[rule] == f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
+
+
+def test_ids_are_unique_and_links_lead_somewhere():
+    run = a_run([a_point(0.0, 1), a_point(1.0, 5)])
+    run.tests["test_a", ""] = TestPeak("test_a", "", 5 * MB, 0.0, 1.0)
+    elements = [found for _, found in Parsed(a_page(run, run, run)).elements]
+    ids = [found["id"] for found in elements if "id" in found]
+    assert len(set(ids)) == len(ids) > 6
+    named = [found[name] for found in elements for name in ("aria-labelledby", "aria-describedby") if name in found]
+    assert set(named) | {found["href"][1:] for found in elements if "href" in found} <= set(ids)
 
 
 def test_the_page_names_no_address():

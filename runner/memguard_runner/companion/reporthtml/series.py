@@ -169,7 +169,7 @@ def thin(
     if len(points) <= most:
         return list(indexes)
     totals = [_size(point.total) for point in points]
-    kept = {0, len(points) - 1, max(indexes, key=totals.__getitem__)}
+    kept = {0, len(points) - 1}
     kept.update(_marks(points))
     for group in groups:
         sizes = [_sum(group, moment) for moment in held]
