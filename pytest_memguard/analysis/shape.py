@@ -206,9 +206,8 @@ def _leaks(points: Sequence[Point], tail: Sequence[_Span], slope: Trend, grown: 
         return ""
     steps = _steps(tail)
     how = f"in {steps} steps" if steps else "from beginning to end"
-    between = (
-        f"{rate(slope.low)} to {rate(slope.high)} with 99.9 % confidence" if slope.low > 0 else "it never fell back"
-    )
+    low, high = rate(slope.low), rate(slope.high)
+    between = f" ({low} to {high} with 99.9 % confidence)" if slope.low > 0 and low != high else ""
     certain = f"{rate(slope.slope)} ({between})"
     return (
         f"After the warm-up it grew {how}, {format_size(grown)} in {format_seconds(passed)}: {certain}. "
