@@ -545,3 +545,13 @@ def test_neighbouring_areas_differ_for_every_colour_vision(vision, dark):
     stack = [lab(palette[name], VISION[vision]) for name in (*(f"c{number}" for number in range(AREAS)), "rest")]
     for below, above in pairwise(stack):
         assert math.dist(below, above) >= 15  # 2.3 is what can just be told apart
+
+
+def test_a_run_of_seconds_is_drawn_by_what_the_guard_saw_between_snapshots():
+    curve = [Point(0.1 * n, START + 0.1 * n, 10 * n * MB, 0, "look") for n in range(20)]
+    short = a_run([a_point(0.0, event="started"), a_point(2.0, 190, event="breach")], curve=curve)
+    assert len(picture(short, 600).columns) == 22
+    assert "between two snapshots" in a_page(short)
+    long = a_run([a_point(3.0 * n, 50) for n in range(20)], curve=curve)
+    assert len(picture(long, 600).columns) == 20
+    assert "between two snapshots" not in a_page(long)

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from pytest_memguard.analysis.chart import snapshots_of
+from pytest_memguard.analysis.shape import ENOUGH
+
 from .markup import amount
 
 if TYPE_CHECKING:
@@ -51,6 +54,8 @@ def picture(run: RunFacts, most: int) -> Picture:
         # Of an early run of a long log it is the only one that names processes.
         points = [point for point in points if point.elapsed != largest.elapsed or point.event != largest.event]
         points.append(largest)
+    if len(snapshots_of(run)) < ENOUGH:
+        points += run.curve  # a run of seconds: it names nobody, but has a shape
     points.sort(key=lambda point: amount(point.elapsed))
     held = held_by(points)
     groups = choose(held)

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from memguard_runner.companion import wording
+from pytest_memguard.analysis.onerun import LOOK
 from pytest_memguard.analysis.shape import shape_of
 from pytest_memguard.units import format_seconds, format_size
 
@@ -85,7 +86,9 @@ def legend(run: RunFacts, picture: Picture, chosen: int) -> str:
         for index, series in enumerate(picture.series)
     ]
     if any(picture.rest):
-        held.append(("rest", "all others", picture.rest[chosen], max(picture.rest)))
+        between = any([point.event == LOOK for point in picture.columns])
+        others = "all others, and all of them between two snapshots" if between else "all others"
+        held.append(("rest", others, picture.rest[chosen], max(picture.rest)))
     body = "".join(
         f'<tr class="{kind}"><th scope="row"><svg class="key" aria-hidden="true"><rect class="{kind}" width="12" '
         f'height="12" rx="2"/></svg>{who}</th><td class="then">{format_size(size)}</td>'
