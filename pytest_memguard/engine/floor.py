@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 SHARE = 4  # at the floor a tree must hold 1/4 of what is used
 LEAST = 64 << 20  # bytes: what is back after stopping less than this would not help any machine
 FASTEST = 0.005  # seconds between two looks at the machine, at least: 8 us each are 0.2 % of a CPU
+FASTEST_IN_CALM = 0.02  # ... while the tree is not to blame anyway, perhaps for hours: 160 MB at 8 GB/s
 BELIEVED = 1.0  # seconds for which a measurement is believed that found the tree too small to blame
 
 
@@ -36,9 +37,9 @@ def substantial(*, available: int, used: int, floor: int) -> int:
     return max(LEAST, used * min(available, floor) // (SHARE * floor))
 
 
-def next_look(headroom: int, speed: float) -> float:
+def next_look(headroom: int, speed: float, fastest: float = FASTEST) -> float:
     """Return seconds until the next look, with `headroom` bytes until something must be done, lost at `speed` (B/s)."""
-    return min(pace.SLOWEST, max(FASTEST, headroom / speed))
+    return min(pace.SLOWEST, max(fastest, headroom / speed))
 
 
 def watch_over(run: events.Run) -> Watch:
@@ -109,8 +110,9 @@ class Watch:
         if level is None:
             self._due = now + pace.SLOWEST
             return
-        headroom = level.available - self.floor
-        if headroom < 0:  # what counts is how far the tree is from being to blame
+        if is_short(level.available, self.floor):  # what counts is how far the tree is from being to blame
             wanted = substantial(available=level.available, used=level.used, floor=self.floor)
-            headroom = max(0, wanted - self._held)
-        self._due = now + next_look(headroom, self._speed)
+            self._due = now + next_look(wanted - self._held, self._speed, FASTEST_IN_CALM)
+        else:
+            fastest = FASTEST if self._held >= LEAST else FASTEST_IN_CALM
+            self._due = now + next_look(level.available - self.floor, self._speed, fastest)

@@ -92,7 +92,8 @@ def done(record: dict[str, Any]) -> list[str]:
     if action == "unseen":
         return ["nothing: it was above the limit for a moment only, which the kernel's peak of this process shows"]
     if action == "killed pytest":
-        return ["memguard killed pytest: nothing weaker stopped the growth"]
+        why = "gave the machine enough" if record.get("shortage") else "stopped the growth"
+        return [f"memguard killed pytest: nothing weaker {why}"]
     return ["nothing: memguard only watches (--mem-action=warn, or a debugger is attached)"]
 
 
@@ -107,7 +108,7 @@ def _advice(record: dict[str, Any]) -> str:
         share = f"{100 * record['amount'] // max(shortage['used'], 1)} % of the {format_size(shortage['used'])} in use"
         return (
             f"the session held {share}; `memguard status` shows who holds the rest: close something, use fewer "
-            "workers, or accept less to be left (--mem-min-available)"
+            "workers, or accept less to be left (min-available)"
         )
     proposal = ceil(record["amount"] * 1.25 / (1 << 20))  # whole MB, and above what was held
     if record["kind"] == "session":

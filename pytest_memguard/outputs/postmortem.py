@@ -85,7 +85,7 @@ def _advice(run: Run, outcome: Outcome) -> str:
         return (
             f"the command held {_share(breach.total, used)} of the {format_size(used)} in use; `memguard status` shows "
             "who holds the rest: close something, run fewer processes at once, or accept less to be left "
-            "(--min-available)"
+            "(min-available)"
         )
     proposal = f"-t {ceil(max(breach.total, run.limit) * EXPLAINED / (1 << 20))}"  # whole MB, and above what was held
     largest = breach.processes[0] if breach.processes else None
