@@ -109,6 +109,14 @@ def test_who_does_not_heed_sigterm_is_killed(memguard: Memguard, machine: Machin
     assert "1 process ended after SIGKILL" in result.own
 
 
+def test_an_idle_tree_whose_figures_nobody_wants_is_stopped_all_the_same(memguard: Memguard, machine: Machine) -> None:
+    words = ["-t", 3000, "--min-available", 500, *hold(200)]
+    run = memguard.start(*words, env={"MEMGUARD_KEEP": "0"})  # nothing but the machine is a reason to look at it
+    memguard.ready("ready")
+    machine.has(10)
+    assert run.wait().status == KILLED
+
+
 def test_a_limit_that_is_passed_is_told_as_that_on_a_short_machine_too(memguard: Memguard, machine: Machine) -> None:
     machine.has(499)
     result = memguard.run("-t", 100, "--min-available", 500, *hold(200))

@@ -103,8 +103,9 @@ def survey(reader: Reader, *, shown: int, ignored: Collection[int] = (), patienc
     for tree in ordered[: shown * CANDIDATES]:
         _measure(tree, reader, deadline)
     ordered.sort(key=_by_size)
-    for tree in ordered[:shown]:
+    for tree in ordered[: shown * CANDIDATES]:
         _name(tree, reader)
+    ordered = [tree for number, tree in enumerate(ordered) if tree.command or number >= shown * CANDIDATES]
     for member in members.values():
         reader.release(member)
     rest = ordered[shown:]
@@ -132,7 +133,7 @@ def _name(tree: ProcessTree, reader: Reader) -> None:
     """Put down what a tree is. Its first process may have ended meanwhile, or hold nothing and so be no member."""
     largest = max(tree.members, key=_held)
     within = display(reader.command(largest.pid))
-    tree.command = display(reader.command(tree.pid)) or within or "(just ended)"
+    tree.command = display(reader.command(tree.pid)) or within  # "": all of it has just ended
     if largest.pid != tree.pid and 2 * _held(largest) >= sum(map(_held, tree.members)) and within != tree.command:
         tree.within = within
     tree.owner = reader.owner(largest)
