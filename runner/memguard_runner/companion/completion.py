@@ -7,6 +7,7 @@ reads its options. What is ours: behind its options, `memguard-test` leaves the 
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -58,7 +59,7 @@ def _shtab() -> ModuleType:
     except ImportError:
         raise MemguardError(
             "completion needs the package shtab, which is not installed: "
-            f"{sys.executable} -m pip install 'pytest-memguard[completion]'"
+            f"{shlex.quote(sys.executable)} -m pip install 'pytest-memguard[completion]'"
         ) from None
 
 
@@ -73,7 +74,7 @@ def _script(shtab: ModuleType, parser: argparse.ArgumentParser, shell: str) -> s
         script: str = shtab.complete(parser, shell, preamble=own.before_the_end)
     except NotImplementedError:
         raise MemguardError(
-            f"this shtab ({shtab.__version__}) knows no {shell}: {sys.executable} -m pip install --upgrade shtab"
+            f"this shtab ({shtab.__version__}) knows no {shell}: {shlex.quote(sys.executable)} -m pip install --upgrade shtab"
         ) from None
     return script + own.behind
 

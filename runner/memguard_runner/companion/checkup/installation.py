@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import shutil
 import sys
 from importlib import metadata
@@ -139,8 +140,8 @@ def _command(situation: Situation) -> list[Finding]:
     own = os.path.join(os.path.dirname(sys.executable), name)
     path = shutil.which(name, path=situation.environ.get("PATH"))
     if path is None:
-        if os.access(own, os.X_OK):
-            cure = f"activate its environment, or call {printable(own)}"
+        if os.access(own, os.X_OK) and os.path.exists(interpreter_of(own)):
+            cure = f"activate its environment, or call {_typed(own)}"
         else:
             cure = f"call `{_python_words()} -m memguard_runner` instead"
         return [note(name, "in no folder of PATH", cure)]
@@ -150,12 +151,12 @@ def _command(situation: Situation) -> list[Finding]:
         return [problem(name, f"{shown} does not start: {_why(path, reason)}", _way_out(path))]
     if _own_version() and version != f"{name} {_own_version()}":
         text = f"{shown} is {printable(version.splitlines()[0])}, and not of this installation"
-        return [note(name, text, f"call {printable(own)}, or put its folder first on PATH")]
+        return [note(name, text, f"call {_typed(own)}, or put its folder first on PATH")]
     where = _installation(path, situation)
     if where and os.path.realpath(where) != os.path.realpath(str(memguard_runner.__file__)):
         folder = printable(os.path.dirname(os.path.dirname(where)))
         text = f"{shown} is of another installation, {folder}"
-        return [note(name, text, f"call {printable(own)}, or put its folder first on PATH")]
+        return [note(name, text, f"call {_typed(own)}, or put its folder first on PATH")]
     return [ok(name, shown)]
 
 
@@ -199,9 +200,11 @@ def _installation(path: str, situation: Situation) -> str:
 
 def _python_words() -> str:
     """Return our interpreter as one would type it into a shell."""
-    import shlex
+    return _typed(sys.executable or "python3")
 
-    return printable(shlex.quote(sys.executable or "python3"))
+
+def _typed(path: str) -> str:
+    return printable(shlex.quote(path))
 
 
 CHECKS = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import resource
+import shlex
 import signal
 import sys
 import time
@@ -36,7 +37,7 @@ def _reader(situation: Situation) -> list[Finding]:
     except MemguardError as error:
         return [problem("reader", str(error), "memguard sees no processes without it")]
     except ImportError as error:
-        cure = f"{sys.executable} -m pip install --force-reinstall psutil"
+        cure = f"{shlex.quote(sys.executable)} -m pip install --force-reinstall psutil"
         return [problem("reader", f"{name}: psutil cannot be imported ({printable(str(error))})", cure)]
     if identity is None or os.getpid() not in seen:
         return [problem("reader", f"{name}: it does not see its own process", "mount /proc, as proc(5) says")]
