@@ -139,7 +139,7 @@ def test_a_full_control_group_is_a_shortage_and_page_cache_in_it_is_none(memguar
 
 def test_a_fixed_percentage_is_of_the_memory_that_may_be_used(memguard: Memguard, machine: Machine) -> None:
     shown = memguard.run("--show-config", "--min-available", "10%").out
-    assert re.search(r"^min-available  800 MB +--min-available \(10% of physical memory\)$", shown, re.MULTILINE)
+    assert re.search(r"^min-available +800 MB +--min-available \(10% of physical memory\)$", shown, re.MULTILINE)
     machine.group(limit=1000, used=0)
     assert "100 MB" in memguard.run("--show-config", "--min-available", "10%").out
 
@@ -162,11 +162,11 @@ def test_meminfo_is_kept_open_only_when_there_is_a_floor(
 def test_the_file_and_the_variable_set_a_floor_and_each_wins_as_usual(memguard: Memguard) -> None:
     (memguard.folder / "pyproject.toml").write_text('[tool.memguard]\nmin-available = "1G"\n')
     shown = memguard.run("--show-config").out
-    assert re.search(r"^min-available  1024 MB +pyproject\.toml \[tool\.memguard\] min-available$", shown, re.MULTILINE)
+    assert re.search(r"^min-available +1024 MB +pyproject\.toml \[tool\.memguard\] min-available$", shown, re.MULTILINE)
     shown = memguard.run("--show-config", env={"MEMGUARD_MIN_AVAILABLE": "300"}).out
-    assert re.search(r"^min-available  300 MB +MEMGUARD_MIN_AVAILABLE$", shown, re.MULTILINE)
+    assert re.search(r"^min-available +300 MB +MEMGUARD_MIN_AVAILABLE$", shown, re.MULTILINE)
     shown = memguard.run("--show-config", "--min-available=0", env={"MEMGUARD_MIN_AVAILABLE": "300"}).out
-    assert re.search(r"^min-available  none +--min-available$", shown, re.MULTILINE)
+    assert re.search(r"^min-available +none +--min-available$", shown, re.MULTILINE)
 
 
 @pytest.mark.parametrize("value", ["-1", "nothing", "5X", "101%%", ""])
