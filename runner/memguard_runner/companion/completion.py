@@ -74,7 +74,8 @@ def _script(shtab: ModuleType, parser: argparse.ArgumentParser, shell: str) -> s
         script: str = shtab.complete(parser, shell, preamble=own.before_the_end)
     except NotImplementedError:
         raise MemguardError(
-            f"this shtab ({shtab.__version__}) knows no {shell}: {shlex.quote(sys.executable)} -m pip install --upgrade shtab"
+            f"this shtab ({shtab.__version__}) knows no {shell}: "
+            f"{shlex.quote(sys.executable)} -m pip install --upgrade shtab"
         ) from None
     return script + own.behind
 
