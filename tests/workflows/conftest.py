@@ -99,6 +99,13 @@ class Flow:
         """Run git where nothing is refused."""
         return self.do("git", *words)
 
+    def let_a_test_wait(self) -> Callable[[], bool]:
+        """Let a bun test start a worker in a session of its own and wait; return what tells that it does."""
+        orphan = (self.folder / "orphan.test.js").read_text()
+        self.write("orphan.test.js", orphan.removesuffix("});\n") + "  Bun.sleepSync(60_000);\n});\n")
+        self.memguard.environ["BUN_PROJECT_ORPHAN"] = "1"
+        return (self.memguard.folder / "pids").exists
+
     def terminal(self, *words: object) -> Terminal:
         """Open a terminal in which a command runs in the project."""
         return Terminal(self.memguard, ["env", "-C", self.folder, *words])

@@ -56,11 +56,7 @@ def test_a_commit_is_refused_when_a_test_fails(shop: Flow) -> None:
 
 
 def test_ctrl_c_leaves_neither_a_process_nor_a_commit(shop: Flow, interrupt: Callable[..., None]) -> None:
-    # With a worker in a session of its own, which no Ctrl-C reaches.
-    shop.memguard.environ["BUN_PROJECT_ORPHAN"] = "1"
-    orphan = (shop.folder / "orphan.test.js").read_text()
-    shop.write("orphan.test.js", orphan.removesuffix("});\n") + "  Bun.sleepSync(60_000);\n});\n")
-    interrupt(COMMIT, (shop.memguard.folder / "pids").exists)
+    interrupt(COMMIT, shop.let_a_test_wait())
     assert subject(shop) == "Uploads"
     assert not (shop.folder / ".git" / "index.lock").exists()
 

@@ -66,8 +66,9 @@ def test_ctrl_c_ends_make_and_its_recipes(flow: Flow, interrupt: Callable[..., N
     interrupt(["make", "test"], (flow.folder / "ready").exists)
 
 
-def test_a_make_that_is_asked_to_end_ends_its_recipes(flow: Flow) -> None:
-    flow.write("Makefile", STUBBORN.replace("memguard-test", "memguard-test --grace 0.2"))
+@pytest.mark.parametrize("beginning", ["", "cd . && exec "])
+def test_a_make_that_is_asked_to_end_ends_its_recipes(flow: Flow, beginning: str) -> None:
+    flow.write("Makefile", STUBBORN.replace("memguard-test", f"{beginning}memguard-test --grace 0.2"))
     run = flow.start("make", "test")
     wait_for((flow.folder / "ready").exists, "the recipe")
     run.process.send_signal(signal.SIGTERM)

@@ -68,18 +68,32 @@ def test_a_build_has_a_limit_of_its_own(shop: Flow, runner: list[str]) -> None:
 def test_ctrl_c_ends_a_watching_script_with_all_it_started(
     shop: Flow, interrupt: Callable[..., None], runner: list[str]
 ) -> None:
-    shop.memguard.environ |= {"BUN_PROJECT_LEAK": "1", "BUN_TEST_MEMORY_THRESHOLD": "3000"}
-    interrupt([*runner, "test:watch"], (shop.memguard.folder / "pids").exists)
+    interrupt([*runner, "test:watch"], shop.let_a_test_wait())
 
 
 @runners
-def test_a_script_that_is_asked_to_end_ends_with_all_it_started(shop: Flow, runner: list[str]) -> None:
-    # What a cancelled CI job does. Both hand SIGTERM on to the script.
-    run = shop.start(*runner, "test", env={"BUN_PROJECT_LEAK": "1", "BUN_TEST_MEMORY_THRESHOLD": "3000"})
-    wait_for((shop.memguard.folder / "pids").exists, "the worker")
+@pytest.mark.parametrize("script", ["test", "test:ci"])
+def test_a_script_that_is_asked_to_end_ends_with_all_it_started(shop: Flow, runner: list[str], script: str) -> None:
+    # What a cancelled CI job does. npm 11 hands SIGTERM to the shell, and the shell to nobody.
+    package = json.loads((shop.folder / "package.json").read_text())
+    package["scripts"] |= json.loads(samples("workflows.md", "package.json", "package.json")[1])["scripts"]
+    shop.write("package.json", json.dumps(package))
+    waits = shop.let_a_test_wait()
+    run = shop.start(*runner, script)
+    wait_for(waits, "the worker")
     run.process.send_signal(signal.SIGTERM)
     run.process.wait(60)
     wait_for(lambda: not shop.memguard.processes(), "the end of all processes")
+
+
+@runners
+def test_a_guarded_script_runner_that_is_asked_to_end_leaves_nothing(shop: Flow, runner: list[str]) -> None:
+    shop.write("package.json", json.dumps({"type": "module", "scripts": {"test": "bun test"}}))
+    waits = shop.let_a_test_wait()
+    run = shop.start("memguard-test", *runner, "test")
+    wait_for(waits, "the worker")
+    run.process.send_signal(signal.SIGTERM)
+    run.wait()  # whoever is left now fails the test
 
 
 @runners
@@ -101,7 +115,7 @@ def test_a_program_of_node_modules_can_be_guarded(shop: Flow, runner: str) -> No
 
 @runners
 def test_a_script_can_do_without_memguard(shop: Flow, runner: list[str]) -> None:
-    shop.write("package.json", samples("workflows.md", "package.json", "package.json")[1])
+    shop.write("package.json", samples("workflows.md", "package.json", "package.json")[2])
     (shop.bin / "memguard-test").unlink()
     result = shop.run(*runner, "test", *(["--"] if runner[0] == "npm" else []), QUICK, env={"MEMGUARD_VERBOSE": "1"})
     assert " 2 pass" in result.err
