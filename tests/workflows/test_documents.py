@@ -61,7 +61,7 @@ def after(program: str, code: list[Code]) -> Iterator[list[str]]:
     """Yield the words after each call of a program."""
     for text, _ in code:
         line = PROMPT.sub("", text)
-        if line.startswith(f"{program} "):
+        if re.match(rf"{program} [^=]", line):  # and not `memguard = {...}` in TOML
             rest = END.split(line[len(program) :])[0].strip()
             try:
                 yield shlex.split(rest)
@@ -199,3 +199,16 @@ def toml_of(page: Path) -> Iterator[str]:
         if block and block[0].startswith("[tool.memguard"):
             yield "\n".join(block)
         block = []
+
+
+def test_every_option_is_documented() -> None:
+    text = "\n".join(page.read_text() for page in PAGES)
+    options = options_of_the_runner() | options_of_pytest() | options_of_the_companion()
+    missing = {name for name in options if not re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text)}
+    assert not missing - {"-h", "--help", "--version"}
+
+
+def test_every_variable_and_key_is_documented() -> None:
+    text = "\n".join(page.read_text() for page in PAGES)
+    assert not [setting.variable for setting in SETTINGS if setting.variable not in text]
+    assert not [setting.key for setting in SETTINGS if f"`{setting.key}`" not in text]
