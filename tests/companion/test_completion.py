@@ -116,6 +116,7 @@ def test_tab_completes_subcommands_options_files_and_the_command_with_its_own_wo
     shell.complete("memguard doct", "memguard doctor")
     shell.complete("memguard doctor --no-s", "memguard doctor --no-self-test")
     shell.complete("memguard completion zs", "memguard completion zsh")
+    shell.complete("memguard report memory-of", "memguard report memory-of-monday.log")
     shell.complete("memguard-test --show-c", "memguard-test --show-config")
     shell.complete("memguard-test --log memory-of", "memguard-test --log memory-of-monday.log")
     shell.complete("memguard-test -t 500 unheard-", "memguard-test -t 500 unheard-of-command")

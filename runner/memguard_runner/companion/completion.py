@@ -32,8 +32,8 @@ MODES = {
 }
 """What the table of settings does not tell: modes, and the one option that is no setting of its own."""
 
-FILES = ("LOG", "FILE", "PATH", "log", "logs", "html", "file")
-"""Names of values (metavar, else the attribute's name) that are files."""
+FILES = ("LOG", "FILE")
+"""How values that are files are called in help (metavar)."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -103,7 +103,7 @@ def _adapt(parser: argparse.ArgumentParser, shtab: ModuleType) -> None:
             for name, subparser in action.choices.items():
                 subparser.description = main.COMMANDS[name]  # what the shells show beside the name: one line
                 _adapt(subparser, shtab)
-        elif action.choices is None and action.nargs != 0 and (action.metavar or action.dest) in FILES:
+        elif action.choices is None and action.nargs != 0 and action.metavar in FILES:
             action.complete = shtab.FILE  # type: ignore[attr-defined]
 
 
