@@ -186,6 +186,8 @@ def guard_session(facts: dict[str, Any]) -> None:
     told = {
         "limit": limit,
         "source": source,
+        "floor": run.floor,
+        "floorSource": run.floor_source,
         "reader": reader.name,
         "joined": False,
         "run": run.identifier,

@@ -149,7 +149,8 @@ def header(session: Tie) -> list[str]:
     limit, source = session.limit()
     size = f"at most {format_size(limit)} ({source})" if limit != EVERYTHING else "no limit"
     tests = f", {format_size(plan.test_limit)} added by each test ({plan.test_source})" if plan.test_limit else ""
-    floor = f", {format_size(plan.floor)} to stay available ({plan.floor_source})" if plan.floor else ""
+    least, least_source = session.floor()
+    floor = f", {format_size(least)} to stay available ({least_source})" if least else ""
     what = "joined the guard around pytest" if session.joined else "guarded with all processes it starts"
     acts = "; only warns" if plan.action == "warn" else ""
     lines = [f"memguard: {what}: {size}{tests}{floor}{acts}"]

@@ -153,6 +153,12 @@ class Tie:
             return int(self.link.guard["limit"]), f"{self.link.guard['source']} of memguard-test"
         return self.plan.limit, self.plan.source
 
+    def floor(self) -> tuple[int, str]:
+        """Return what must stay available in bytes (0: nobody asked), and where that came from."""
+        if self.joined and self.link.guard:
+            return int(self.link.guard["floor"]), f"{self.link.guard['floorSource']} of memguard-test"
+        return self.plan.floor, self.plan.floor_source
+
     def path_for_workers(self) -> str:
         """Return where a guard listens that is not of this session's own making."""
         return str(self.shared["path"]) if self.joined else ""

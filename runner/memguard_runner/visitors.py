@@ -113,6 +113,8 @@ class Visitors:
             facts={
                 "limit": limit,
                 "source": source,
+                "floor": self._guard.facts.floor,
+                "floorSource": self._guard.facts.floor_source,
                 "reader": self._reader.name,
                 "run": self._guard.facts.identifier,
                 "log": self._guard.facts.log or "",

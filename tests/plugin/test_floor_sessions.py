@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from suites import Suite, linux
+from suites import PATIENCE, Suite, linux
 
 sys.path.append(str(Path(__file__).parents[1] / "runner"))
 from machines import Machine
 
+MEMGUARD_TEST = [sys.executable, str(Path(__file__).parents[2] / "runner" / "memguard-test")]
 pytestmark = linux
 
 # The tests of these suites say themselves what the machine has, and with it who is to blame.
@@ -28,6 +30,21 @@ def wait():
     while time.monotonic() < end:
         time.sleep(0.01)
     pytest.fail("nothing happened")
+"""
+
+HOG = """
+def test_before(): fill(20)
+
+def test_hog():
+    kept = fill(150)
+    machine(20)
+    for _ in range(2000):
+        time.sleep(0.002)
+        kept.append(b"m" * (MB // 4))
+
+def test_after():
+    machine(3000)
+    assert rss() < 120
 """
 
 
@@ -49,25 +66,7 @@ OPTIONS = ("--mem-limit=2000", "--mem-min-available=500", "--mem-log=memory.log"
 
 @pytest.mark.usefixtures("machine")
 def test_the_test_that_grew_most_fails_and_the_session_goes_on(suite: Suite) -> None:
-    outcome = suite.run_source(
-        source(
-            """
-def test_before(): fill(20)
-
-def test_hog():
-    kept = fill(150)
-    machine(20)
-    for _ in range(2000):
-        time.sleep(0.002)
-        kept.append(b"m" * (MB // 4))
-
-def test_after():
-    machine(3000)
-    assert rss() < 120
-"""
-        ),
-        *OPTIONS,
-    )
+    outcome = suite.run_source(source(HOG), *OPTIONS)
     outcome.check(test_before="passed", test_hog="failed", test_after="passed")
     text = outcome["test_hog"].text
     assert "the machine ran short of memory: 20 MB available, min-available 500 MB (--mem-min-available); " in text
@@ -168,6 +167,21 @@ def test_other():
     )
     outcome.check(test_hog="failed", test_other="passed")
     assert "the machine ran short of memory" in outcome["test_hog"].text
+
+
+@pytest.mark.usefixtures("machine")
+def test_under_memguard_test_its_floor_counts_and_the_test_at_fault_fails(suite: Suite) -> None:
+    suite.write(source(HOG))
+    words = [*MEMGUARD_TEST, "--min-available", "500", "-l", "memory.log", sys.executable, "-m", "pytest", "-rA"]
+    result = subprocess.run(
+        words, cwd=suite.folder, env=suite.environ, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE
+    )
+    out = result.stdout.decode()
+    assert result.returncode == 1, (out, result.stderr)
+    assert "500 MB to stay available (--min-available of memguard-test)" in out
+    assert "the machine ran short of memory: 20 MB available, min-available 500 MB (--min-available); " in out
+    assert re.search(r"1 failed, 2 passed", out)
+    assert {line["availableMB"] for line in suite.log_lines() if line["event"] == "breach"} == {20}
 
 
 def test_the_header_says_when_the_limit_is_more_than_what_is_available(suite: Suite, machine: Machine) -> None:
