@@ -123,7 +123,7 @@ def main() -> None:
     """Be the guard process: `python -c "..." FACTS`, with a listening socket as descriptor 3."""
     facts = decode(sys.argv[1].encode("utf-8", "surrogateescape"))
     notify = os.environ.pop(NOTIFY, "")
-    facts["notify"] = decode(notify.encode("utf-8", "surrogateescape")) if notify else None
+    facts["notify"] = decode(os.fsencode(notify)) if notify else None
     _leave(str(facts["path"]))
     try:
         guard_session(facts)

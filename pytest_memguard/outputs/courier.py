@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 JOB = "NOTICE_JOB"
 SECONDS = 10  # a notifier that takes longer is ended
-MOST = 20  # couriers of one run at a time: each is a Python of 10 MB
 _CODE = "import sys; sys.path.extend(sys.argv[1:]); from pytest_memguard.outputs.notifier import main; main()"
 _USUAL = (
     *(signals.SIGINT, signals.SIGQUIT, signals.SIGTERM, signals.SIGHUP, signals.SIGPIPE, signals.SIGXFSZ),
@@ -65,31 +64,34 @@ class Couriers:
 
     def send(self, announcement: Announcement) -> None:
         """Start a notifier for it. What goes wrong is a failure to be told, never an error."""
-        if len(self._pids) >= MOST:
-            return
         self._open_pipe()
         self.sent_last = time.time()
-        job = {**self._job, "facts": {**announcement.facts, "directory": self._job["directory"]}, "seconds": SECONDS}
         try:
-            if not sys.executable:
-                self.failures.append("cannot start the notifier: this Python does not know where it is")
-                return
-            pid = os.posix_spawn(
-                sys.executable,
-                [sys.executable, "-I", "-c", _CODE, *_paths()],
-                {**environment(os.environ, self._run), JOB: encode(job).decode("utf-8").strip()},
-                file_actions=self._file_actions(),
-                setsigdef=_USUAL,
-                setsigmask=(),
-            )
-        except OSError as error:
-            self.failures.append(f"cannot start the notifier: {error.strerror}")
+            pid = self._spawn(announcement)
+        except Exception as error:
+            reason = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+            self.failures.append(f"cannot start the notifier: {reason}")
             return
         self._pids.add(pid)
         if self._writing >= 0:
             self._awaited += 1
         if self._exclude is not None:
             self._exclude(pid)
+
+    def _spawn(self, announcement: Announcement) -> int:
+        """Start the process; return its pid. Raises OSError."""
+        facts = {**announcement.facts, "directory": self._job["directory"]}
+        environ = {os.fsencode(name): os.fsencode(value) for name, value in environment(os.environ, self._run).items()}
+        environ[JOB.encode()] = encode({**self._job, "facts": facts, "seconds": SECONDS}).strip()
+        return os.posix_spawn(
+            sys.executable,
+            # UTF-8 whatever the locale is: a command in another script must not be what stops the notifier.
+            [sys.executable, "-I", "-X", "utf8", "-c", _CODE, *_paths()],
+            environ,
+            file_actions=self._file_actions(),
+            setsigdef=_USUAL,
+            setsigmask=(),
+        )
 
     def collected(self, pid: int) -> bool:
         """Take note that a child has ended and was collected; return whether it was a courier."""

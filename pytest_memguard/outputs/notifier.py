@@ -177,7 +177,7 @@ class Sender:
             environ = {**environ, **variables(facts), "MEMGUARD_NOTIFY": "false"}
             given = json.dumps(facts, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
         else:
-            words = [sys.executable, "-I", "-c", _APPRISE, *sys.path]
+            words = [sys.executable, "-I", "-X", "utf8", "-c", _APPRISE, *sys.path]
             given = json.dumps({"urls": self._job.notify_urls, "facts": facts}).encode()
         try:
             process = subprocess.Popen(

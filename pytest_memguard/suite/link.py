@@ -180,7 +180,7 @@ class Link:
             os.rename(fresh, path)
             facts = encode({**self._facts, "path": path, "notify": None}).decode("utf-8", "surrogateescape").strip()
             # Not among the arguments, which every user of the machine can read: addresses hold tokens.
-            notify = encode(self._facts["notify"]).decode("utf-8").strip() if self._facts["notify"] else ""
+            notify = os.fsdecode(encode(self._facts["notify"]).strip()) if self._facts["notify"] else ""
             self._starter = os.posix_spawn(
                 sys.executable,
                 [sys.executable, "-I", "-S", "-c", _CODE, facts, *_paths()],

@@ -229,8 +229,9 @@ def supervise(setup: Setup, pid: int, started: float, kernel: KernelKills) -> in
     if host.notices is not None:
         from pytest_memguard.outputs.notices import LAST_WORD
 
-        # What is left of us then is a leftover of the run around this one, or ends with its container.
-        ends_with_us = COOKIE in os.environ or setup.front == 1
+        # What is left of us then is a leftover of the run around this one, ends with its container, or is cleared away
+        # by the front, who cannot tell a command's status 125 from a failure of the guard.
+        ends_with_us = COOKIE in os.environ or setup.front == 1 or outcome.status == statuses.OWN_FAILURE
         host.notices.tell(console, NOTIFIED if ends_with_us else LAST_WORD)
     return outcome.status
 

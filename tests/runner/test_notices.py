@@ -168,6 +168,28 @@ def test_a_command_gets_the_facts_as_json_and_in_its_environment(notified: Notif
     assert not {"MEMGUARD_SOCKET", "NOTICE_JOB"} & environ.keys()
 
 
+def test_words_in_any_script_are_sent_in_any_locale(notified: Notified) -> None:
+    folder = notified.folder / "日本"
+    folder.mkdir()
+    hog = [sys.executable, "-c", "import sys\nheld = [bytearray(b'x') * (1 << 20) for _ in range(300)]", "日本é"]
+    for locale in ("C", "C.UTF-8", "en_US.ISO-8859-1"):
+        env = {"LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+        result = notified.run(
+            "-t", 60, *hog, command='cat > 日本/told; printf %s "$NOTICE_COMMAND" > 日本/text', env=env
+        )
+        assert (result.status, "warning" in result.err) == (137, False), result
+        (facts,) = notified.told("日本/told")
+        assert facts["command"] == (folder / "text").read_text()
+        (folder / "told").unlink()
+
+
+def test_a_command_that_ends_with_125_is_notified_of_as_well(notified: Notified) -> None:
+    result = notified.run("--notify-on", "finish", "sh", "-c", "exit 125", command="sleep 0.5; cat > told")
+    assert result.status == 125
+    assert notified.told()[0]["exitStatus"] == 125
+
+
+@linux
 @both_readers
 def test_a_notifier_that_hangs_delays_neither_kill_nor_end_and_is_ended_with_all_it_started(notified: Notified) -> None:
     hanging = (
@@ -220,6 +242,15 @@ def test_what_a_notifier_holds_does_not_count(notified: Notified) -> None:
     peak = re.search(r"ok, exit status 0; peak ([\d.]+) MB of 100 MB", result.err)
     assert peak is not None, result
     assert 60 <= float(peak[1]) < 100
+
+
+@linux
+def test_what_a_notifier_has_held_is_not_the_peak_of_the_run(notified: Notified) -> None:
+    hog = " ".join(program("hog.py", "--mb", 300, "--ready", "hanging"))
+    result = notified.run("-v", "-t", 100, *python(ONE_STEP), command=hog, env=WARN)  # collected during the run
+    peak = re.search(r"ok, exit status 0; peak ([\d.]+) MB of 100 MB", result.err)
+    assert peak is not None, result
+    assert float(peak[1]) < 100
 
 
 def test_a_command_that_fails_is_told_once_with_what_it_said(notified: Notified) -> None:

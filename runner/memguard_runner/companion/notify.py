@@ -85,7 +85,11 @@ def _try(settings: Settings, title: str, text: str, directory: str, timeout: flo
     job = Job(announcement.facts, settings.notify_command, settings.notify_urls, directory)
     environ = {name: value for name, value in os.environ.items() if name != "MEMGUARD_SOCKET"}
     sender = Sender(job, environ)
-    results = sender.deliver(time.monotonic() + timeout, _show)
+    try:
+        results = sender.deliver(time.monotonic() + timeout, _show)
+    except BaseException:  # Ctrl-C does not reach them, in sessions of their own
+        sender.end()
+        raise
     sender.close()
     if results and not any(result.failure for result in results):
         undelivered.keep([], os.environ)  # what failed once works now
