@@ -208,7 +208,7 @@ def _leaks(points: Sequence[Point], tail: Sequence[_Span], slope: Trend, grown: 
     how = f"in {steps} steps" if steps else "from beginning to end"
     low, high = rate(slope.low), rate(slope.high)
     between = f" ({low} to {high} with 99.9 % confidence)" if slope.low > 0 and low != high else ""
-    certain = f"{rate(slope.slope)} ({between})"
+    certain = f"{rate(slope.slope)}{between}"
     return (
         f"After the warm-up it grew {how}, {format_size(grown)} in {format_seconds(passed)}: {certain}. "
         f"Its floor rose from {format_size(floors[0])} to {format_size(floors[2])}; not all of it is given back."

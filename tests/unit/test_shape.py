@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from math import exp, log
 
 import pytest
@@ -40,6 +41,7 @@ def test_growth_with_noise_is_a_leak_with_its_rate_and_the_time_left(seed, noise
     assert found.growth == pytest.approx(MB / 3, rel=0.15)
     assert found.left == pytest.approx((800 - 300) * 3, rel=0.2)
     assert "floor rose" in found.evidence
+    assert re.search(r"\d [KM]B/(s|min|h)( \(\S+ .*? with 99.9 % confidence\))?\. Its floor", found.evidence)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
