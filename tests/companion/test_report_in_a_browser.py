@@ -15,6 +15,7 @@ from chromium import CHROMIUM, Browser
 from runs import FOREIGN, MEMGUARD_TEST, PATIENCE, ROOT
 
 from memguard_runner.companion.reporthtml import page as build
+from memguard_runner.companion.wording import largest_tests
 from pytest_memguard.analysis.logfile import read_log
 from pytest_memguard.units import format_seconds, format_size
 
@@ -233,7 +234,7 @@ def test_tests_are_spans_below_the_picture(session, opened):
     page, run = opened(session), session.facts
     names = {test.name for test in run.tests.values()}  # and the file's, when a snapshot fell into its collection
     assert {"test_shop.py::test_prices", "test_shop.py::test_pictures"} <= names
-    order = sorted(run.tests.values(), key=lambda test: -test.added)
+    order = largest_tests(run)
     assert texts(page, ".tests tbody th") == [test.name for test in order]
     assert texts(page, ".tests tbody td:nth-child(2)") == [format_size(test.added) for test in order]
     for index, test in enumerate(order):
@@ -259,6 +260,20 @@ def test_pointing_at_a_moment_tells_who_held_what_then(leak, opened):
     assert texts(page, ".held") == [format_size(max(point.total for point in run.points))]
 
 
+def test_between_two_snapshots_only_the_total_is_told(opened, tmp_path):
+    """At the default interval a run of half a second has no snapshot but its events."""
+    words = [*MEMGUARD_TEST, "-t", 70, sys.executable, LEAK]
+    page = opened(shown := a_page(tmp_path, a_log(tmp_path, *words, status=137, MEMGUARD_INTERVAL="3")))
+    look = max(shown.facts.curve, key=lambda point: point.total)
+    assert look.total > 30 << 20
+    page.move(place_of(page, shown.facts, look.elapsed), box(page, ".graph").y)
+    assert texts(page, ".what") == [", between two snapshots"]
+    assert texts(page, ".held") == [format_size(look.total)]
+    assert set(texts(page, ".then")) == {"\u2013"}
+    page.move(5, 5)
+    assert "\u2013" not in texts(page, ".then")
+
+
 def test_the_row_of_the_area_that_is_pointed_at_stands_out(leak, opened):
     page, run = opened(leak), leak.facts
     _, largest = moments(run)
@@ -269,7 +284,7 @@ def test_the_row_of_the_area_that_is_pointed_at_stands_out(leak, opened):
 
 def test_pointing_at_a_moment_tells_which_test_ran(session, opened):
     page, run = opened(session), session.facts
-    for test in run.tests.values():
+    for test in largest_tests(run):
         page.move(place_of(page, run, (test.first + test.last) / 2), box(page, ".graph").y)
         (running,) = texts(page, ".running")
         assert f"{test.name}, {format_size(test.added)} added at most" in running

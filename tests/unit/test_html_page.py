@@ -20,6 +20,7 @@ from memguard_runner.companion.reporthtml.page import BUDGET
 from memguard_runner.companion.reporthtml.scale import scale, size_ticks, time_label, time_ticks
 from memguard_runner.companion.reporthtml.series import AREAS, choose, held_by, picture
 from pytest_memguard.analysis.facts import Held, LogFacts, Point, RunFacts, TestPeak
+from pytest_memguard.analysis.onerun import LOOK
 
 MB = 1 << 20
 START = 1736245845.0  # 2025-01-07T10:30:45Z
@@ -226,6 +227,41 @@ def test_a_pid_that_is_used_again_is_another_process():
         for at, name in enumerate(names)
     ]
     assert held_by(points) == [{(7, "node a.js"): 5 * MB}, {}, {(7, "node b.js"): 5 * MB}]
+
+
+def a_short_run(**changes):
+    """A run that was stopped after 2 s: the guard looked every 0.1 s, and wrote three times."""
+    points = [a_point(0.0, 0, event="started"), a_point(1.0, 40, 60, event="warning"), a_point(2.0, event="finished")]
+    curve = [Point(at / 10, START, at * 10 * MB if at <= 15 else 0, 0, LOOK) for at in range(20)]
+    return a_run(points, curve=curve, peak=150 * MB, peak_at=1.5, limit=200, **changes)
+
+
+def test_looks_between_snapshots_are_in_the_line():
+    shown = picture(a_short_run(), 100)
+    assert len(shown.times) == 23
+    assert shown.totals[shown.times.index(0.5)] == 50 * MB
+    assert max(shown.totals) == 150 * MB
+    assert [series.most for series in shown.series] == [60 * MB, 40 * MB]  # those of the snapshot, no more
+    at = shown.times.index(0.5)
+    assert [series.values[at] for series in shown.series] == [30 * MB, 20 * MB]  # on the line from nothing
+    assert shown.rest[shown.times.index(1.5)] == 100 * MB  # 150 MB, of which 50 MB are on the lines
+
+
+def test_nobody_is_said_to_have_held_what_only_the_total_is_known_of():
+    document = a_page(a_short_run())
+    assert "At 1 s, 10:30:46 UTC: 100 MB, 50 % of the limit, warning" in Parsed(document).text
+    assert "others, and what is between snapshots" in document
+    (told,) = [json.loads(script) for script in Parsed(document).scripts if script.startswith("{")]
+    assert len(told["looks"]) == 20
+    nothing = RunFacts("cafe", "m.log", points=[a_point(0.0, event="started")], curve=a_short_run().curve)
+    assert ", between two snapshots" in Parsed(a_page(nothing)).text
+
+
+def test_a_peak_that_nobody_knows_the_time_of_is_a_line():
+    points = [a_point(float(index), 10) for index in range(5)]
+    parsed = Parsed(a_page(a_run(points, limit=400, peak=300 * MB, peak_at=0.0)))
+    assert "peak 300 MB, between two looks" in parsed.text
+    assert not parsed.all("circle")
 
 
 def test_small_commands_are_summed_up():
@@ -551,7 +587,5 @@ def test_a_run_of_seconds_is_drawn_by_what_the_guard_saw_between_snapshots():
     curve = [Point(0.1 * n, START + 0.1 * n, 10 * n * MB, 0, "look") for n in range(20)]
     short = a_run([a_point(0.0, event="started"), a_point(2.0, 190, event="breach")], curve=curve)
     assert len(picture(short, 600).columns) == 22
-    assert "between two snapshots" in a_page(short)
     long = a_run([a_point(3.0 * n, 50) for n in range(20)], curve=curve)
     assert len(picture(long, 600).columns) == 20
-    assert "between two snapshots" not in a_page(long)

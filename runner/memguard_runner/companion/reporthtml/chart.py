@@ -149,6 +149,12 @@ def _peak(run: RunFacts, picture: Picture, scale: Scale) -> str:
     moment = _peak_at(run)
     place = scale.across(moment)
     x, y = percent(place), percent(scale.down(peak))
+    if not moment and _total_at(picture, 0.0) < peak:
+        # The kernel's own figure of a process that has ended: nobody knows when.
+        return (
+            f'<g class="peak"><line class="some-time" x2="100%" y1="{y}" y2="{y}"/>'
+            f'<text class="middle" x="50%" y="{y}">peak {format_size(peak)}, between two looks</text></g>\n'
+        )
     anchor = "left" if place < 0.25 else "right" if place > 0.75 else "middle"
     below = percent(scale.down(_total_at(picture, moment)))
     label = y

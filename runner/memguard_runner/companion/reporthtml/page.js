@@ -26,6 +26,7 @@ function read(section) {
   if (!source) return;
   const run = JSON.parse(source.textContent);
   const times = run.times.map((time) => time * run.unit);
+  const looks = new Set(run.looks); // between two snapshots: who held what is not known
   const events = new Map(run.events.map(([column, kind]) => [column, run.kinds[kind]]));
   const find = (selector) => section.querySelector(selector);
   const probe = find(".probe"), cursor = find(".cursor"), running = find(".running");
@@ -45,16 +46,17 @@ function read(section) {
     find(".held").textContent = size(total);
     const share = run.limit ? ", " + Math.round((100 * total) / run.limit) + " % of the limit" : "";
     find(".share").textContent = share;
-    const event = events.has(column) ? ", " + events.get(column) : "";
+    const told = !looks.has(column);
+    const event = !told ? ", between two snapshots" : events.has(column) ? ", " + events.get(column) : "";
     find(".what").textContent = event;
     let below = 0;
     const spoken = [];
     rows.forEach((row, index) => {
       const held = run.held[index][column];
-      row.querySelector(".then").textContent = size(held);
-      row.classList.toggle("on", height !== undefined && height > below && height <= below + held);
+      row.querySelector(".then").textContent = told ? size(held) : "\u2013";
+      row.classList.toggle("on", told && height !== undefined && height > below && height <= below + held);
       below += held;
-      if (held > 0) spoken.push(names[index] + " " + size(held));
+      if (told && held > 0) spoken.push(names[index] + " " + size(held));
     });
     const seen = running_at(time);
     if (tests.length) {

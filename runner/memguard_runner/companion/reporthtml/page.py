@@ -143,10 +143,11 @@ def _section(run: RunFacts, number: int, detail: Detail) -> str:
     largest = tables.largest_tests(run, detail.tests)
     heading = text(run.command or run.identifier, 80)
     drawn = _plot(run, shown, axes, largest, name) if shown.columns else "<p>The log has no snapshot of this run.</p>\n"
+    facts = tables.facts(run, len(shown.columns) - len(shown.looks))
     more = "".join([tables.tests(run, largest), tables.events(run, shown)])
     return (
         f'<section class="run" id="{name}" aria-label="{heading}">\n<h2><bdi>{heading}</bdi></h2>\n'
-        f'<p class="summary">{_summary(run)}</p>\n{drawn}{tables.facts(run, len(shown.columns))}{more}</section>\n'
+        f'<p class="summary">{_summary(run)}</p>\n{drawn}{facts}{more}</section>\n'
     )
 
 
@@ -158,7 +159,8 @@ def _summary(run: RunFacts) -> str:
 
 
 def _plot(run: RunFacts, shown: Picture, axes: Scale, largest: Sequence[TestPeak], name: str) -> str:
-    chosen = max(range(len(shown.totals)), key=shown.totals.__getitem__)
+    told = [column for column in range(len(shown.totals)) if column not in shown.looks and shown.totals[column]]
+    chosen = max(told or range(len(shown.totals)), key=shown.totals.__getitem__)
     return (
         f'<div class="plot">\n{chart.graph(run, shown, axes, name)}{chart.lanes(largest, axes, name)}'
         '<div class="probe"></div>\n</div>\n'
@@ -171,7 +173,8 @@ def _plot(run: RunFacts, shown: Picture, axes: Scale, largest: Sequence[TestPeak
 def _numbers(run: RunFacts, shown: Picture, axes: Scale, largest: Sequence[TestPeak], chosen: int) -> dict[str, object]:
     """Return what the readout needs: numbers only, every word of the log is in the tables."""
     unit = 0.1 if axes.span > 600 else 0.001
-    held = [series.values for series in shown.series] + ([shown.rest] if any(shown.rest) else [])
+    held = [*(series.values for series in shown.series), *([shown.rest] if any(shown.rest) else [])]
+    looks = sorted(shown.looks)
     kinds = sorted(MARKED)
     return {
         "unit": unit,
@@ -185,6 +188,7 @@ def _numbers(run: RunFacts, shown: Picture, axes: Scale, largest: Sequence[TestP
         "held": [[_mb(size) for size in sizes] for sizes in held],
         "events": [[column, kinds.index(shown.columns[column].event)] for column in shown.marks],
         "kinds": kinds,
+        "looks": looks,
         "tests": [[round(amount(test.first), 3), round(amount(test.last), 3)] for test in largest],
     }
 

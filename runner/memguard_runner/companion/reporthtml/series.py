@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
 from pytest_memguard.analysis.chart import snapshots_of
+from pytest_memguard.analysis.onerun import LOOK
 from pytest_memguard.analysis.shape import ENOUGH
 
 from .markup import amount
@@ -44,6 +45,7 @@ class Picture:
     series: tuple[Series, ...]
     rest: tuple[int, ...]
     marks: tuple[int, ...]  # the columns that are events
+    looks: frozenset[int]  # the columns between two snapshots: only their total is known
 
 
 def picture(run: RunFacts, most: int) -> Picture:
@@ -55,7 +57,7 @@ def picture(run: RunFacts, most: int) -> Picture:
         points = [point for point in points if point.elapsed != largest.elapsed or point.event != largest.event]
         points.append(largest)
     if len(snapshots_of(run)) < ENOUGH:
-        points += run.curve  # a run of seconds: it names nobody, but has a shape
+        points += run.curve  # a run of seconds: the guard looked more often than it wrote
     points.sort(key=lambda point: amount(point.elapsed))
     held = held_by(points)
     groups = choose(held)
@@ -72,6 +74,7 @@ def picture(run: RunFacts, most: int) -> Picture:
         series=series,
         rest=rest,
         marks=tuple(_marks([points[index] for index in columns])),
+        looks=frozenset(column for column, index in enumerate(columns) if points[index].event == LOOK),
     )
 
 
@@ -97,16 +100,17 @@ def held_by(points: Sequence[Point]) -> list[dict[Process, int]]:
     """Return what each process held at each point.
 
     A pid that is there in snapshot after snapshot is one process, which had another command line before its exec: it
-    goes by the one with which it held most.
+    goes by the one with which it held most. A look between two snapshots gets what is on the line between them.
     """
+    told = [index for index, point in enumerate(points) if point.event != LOOK]
     lives: dict[int, _Life] = {}
     seen: list[tuple[int, int, _Life, int]] = []
-    for index, point in enumerate(points):
-        for process in point.processes:
+    for place, index in enumerate(told):
+        for process in points[index].processes:
             life = lives.get(process.pid)
-            if life is None or index - life.last > 1:
-                life = lives[process.pid] = _Life(index)
-            life.last = index
+            if life is None or place - life.last > 1:
+                life = lives[process.pid] = _Life(place)
+            life.last = place
             size = _size(process.size)
             life.most[process.command] = max(life.most.get(process.command, 0), size)
             seen.append((index, process.pid, life, size))
@@ -115,11 +119,26 @@ def held_by(points: Sequence[Point]) -> list[dict[Process, int]]:
         key = (pid, max(life.most, key=life.most.__getitem__))
         if size:
             held[index][key] = held[index].get(key, 0) + size
+    for left, right in pairwise(told):
+        begin, passed = amount(points[left].elapsed), amount(points[right].elapsed) - amount(points[left].elapsed)
+        for index in range(left + 1, right):
+            part = (amount(points[index].elapsed) - begin) / passed if passed else 0.0
+            held[index] = _between(held[left], held[right], part)
     return held
+
+
+def _between(before: dict[Process, int], after: dict[Process, int], part: float) -> dict[Process, int]:
+    sizes = {
+        process: round(before.get(process, 0) * (1 - part) + after.get(process, 0) * part)
+        for process in {**before, **after}
+    }
+    return {process: size for process, size in sizes.items() if size}
 
 
 def _unnamed(point: Point, moment: dict[Process, int], own: frozenset[Process]) -> int:
     """Return what is in nobody's area: what the log sums up, and the processes that are too small here."""
+    if point.event == LOOK:
+        return max(0, _size(point.total) - sum(size for process, size in moment.items() if process in own))
     if not point.processes:
         return _size(point.total)
     # Without others it is what rounding to whole MB makes of the sum.

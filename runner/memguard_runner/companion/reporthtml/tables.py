@@ -6,12 +6,11 @@ import time
 from typing import TYPE_CHECKING
 
 from memguard_runner.companion import wording
-from pytest_memguard.analysis.onerun import LOOK
 from pytest_memguard.analysis.shape import shape_of
 from pytest_memguard.units import format_seconds, format_size
 
 from .chart import LANES, SYMBOLS, workers_of
-from .markup import amount, number, rows, sentences, text
+from .markup import DASH, amount, number, rows, sentences, text
 from .series import MARKED
 
 if TYPE_CHECKING:
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 
     from .series import Picture
 
+BETWEEN = ", between two snapshots"
+UNTOLD = "others, and what is between snapshots"
 LATEST_YEAR = 253402300799  # the last second of the year 9999, beyond which gmtime has no four digits
 
 
@@ -44,16 +45,17 @@ def facts(run: RunFacts, shown: int) -> str:
     """Return the facts table; `shown` is how many snapshots the picture has."""
     shape = shape_of(run)
     peak = amount(run.peak)
+    when = f"after {format_seconds(amount(run.peak_at))}" if run.peak_at or not peak else "between two looks"
     pairs = [
         ("Verdict", verdict(run)),
         ("Shape", f"<strong>{text(shape.title)}</strong>: {text(shape.evidence)}" if run.points else ""),
         ("Growth", text(wording.growth(shape)) if run.points else ""),
-        (
-            "Peak",
-            sentences([format_size(peak), share(peak, run.limit), f"after {format_seconds(amount(run.peak_at))}"]),
-        ),
+        ("Grew most", text(wording.grower(run, shape))),
+        ("Peak", sentences([format_size(peak), share(peak, run.limit), when])),
+        ("Breaches", "<br>".join(map(text, wording.breaches(run)))),
         ("Largest then", code(run.peak_command)),
-        ("Limit", _limit(run)),
+        ("Limit", _with_source(run.limit, run.limit_source)),
+        ("To stay available", _with_source(run.floor, run.floor_source)),
         ("Command", code(run.command)),
         ("Folder", code(run.directory)),
         ("Started", moment(run.started)),
@@ -66,10 +68,10 @@ def facts(run: RunFacts, shown: int) -> str:
     return f'<table class="facts"><caption>Facts</caption>\n<tbody>\n{body}</tbody></table>\n'
 
 
-def _limit(run: RunFacts) -> str:
-    if run.limit <= 0:
+def _with_source(size: int, source: str) -> str:
+    if size <= 0:
         return ""
-    return format_size(run.limit) + (f" ({text(run.limit_source)})" if run.limit_source else "")
+    return format_size(size) + (f" ({text(source)})" if source else "")
 
 
 def code(words: str) -> str:
@@ -86,12 +88,12 @@ def legend(run: RunFacts, picture: Picture, chosen: int) -> str:
         for index, series in enumerate(picture.series)
     ]
     if any(picture.rest):
-        between = any([point.event == LOOK for point in picture.columns])
-        others = "all others, and all of them between two snapshots" if between else "all others"
-        held.append(("rest", others, picture.rest[chosen], max(picture.rest)))
+        is_told = not any(picture.rest[column] for column in picture.looks)
+        held.append(("rest", "all others" if is_told else UNTOLD, picture.rest[chosen], max(picture.rest)))
+    unknown = chosen in picture.looks
     body = "".join(
         f'<tr class="{kind}"><th scope="row"><svg class="key" aria-hidden="true"><rect class="{kind}" width="12" '
-        f'height="12" rx="2"/></svg>{who}</th><td class="then">{format_size(size)}</td>'
+        f'height="12" rx="2"/></svg>{who}</th><td class="then">{DASH if unknown else format_size(size)}</td>'
         f"<td>{format_size(most)}</td></tr>\n"
         for kind, who, size, most in held
     )
@@ -100,11 +102,12 @@ def legend(run: RunFacts, picture: Picture, chosen: int) -> str:
         [format_seconds(picture.times[chosen]), moment(run.started + picture.times[chosen], "%H:%M:%S UTC")]
     )
     event = picture.columns[chosen].event
+    what = BETWEEN if unknown else f", {event}" if event in MARKED else ""
     return (
         '<table class="legend">\n'
         f'<caption>At <span class="when">{when}</span>: <strong class="held">{format_size(total)}</strong>'
         f'<span class="share">{", " if run.limit > 0 else ""}{share(total, run.limit)}</span>'
-        f'<span class="what">{", " + event if event in MARKED else ""}</span></caption>\n'
+        f'<span class="what">{what}</span></caption>\n'
         '<thead><tr><th scope="col">Process</th><th scope="col">Held</th><th scope="col">Most</th></tr></thead>\n'
         f"<tbody>\n{body}</tbody></table>\n"
     )
@@ -117,14 +120,14 @@ def _who(command: str, pids: Sequence[int]) -> str:
 
 def largest_tests(run: RunFacts, most: int) -> list[TestPeak]:
     """Return the tests that added most, the largest first."""
-    return sorted(run.tests.values(), key=lambda test: (-amount(test.added), test.first, test.name))[:most]
+    return wording.largest_tests(run)[:most]
 
 
 def tests(run: RunFacts, shown: Sequence[TestPeak]) -> str:
     """Return the table of tests, "" without any."""
     if not shown:
         return ""
-    left_out = len(run.tests) - len(shown)
+    left_out = len(wording.largest_tests(run)) - len(shown)
     body = "".join(
         f'<tr><th scope="row"><bdi>{text(test.name, 120)}</bdi> <span class="pid">{text(test.worker, 20)}</span></th>'
         f"<td>{format_size(amount(test.added))}</td><td>{_between(test)}</td></tr>\n"
