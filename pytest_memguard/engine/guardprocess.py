@@ -214,6 +214,9 @@ def guard_session(facts: dict[str, Any]) -> None:
     statuses = [session.status for session in desk.sessions.values() if session.status is not None]
     status = max(statuses, default=DIED)
     outcome = events.Outcome(_verdict(root, relief, status), status)
+    if outcome.verdict == events.SIGNAL:
+        outcome.evidence = kernel.evidence(sigkill_seen=True)
+        outcome.verdict = events.KERNEL_OOM if outcome.evidence else outcome.verdict
     outcome.elapsed = guard.elapsed()
     outcome.peak, outcome.peak_at, outcome.peak_command = guard.peak.total, guard.peak.at, guard.peak.command
     sinks.emit(events.FINISHED, snapshot=guard.snapshot(events.FINISHED), outcome=outcome)

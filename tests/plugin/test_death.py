@@ -228,9 +228,13 @@ def group(sessions: Sessions) -> Iterator[Path]:
 def test_a_kill_by_the_kernel_is_told_with_evidence(sessions: Sessions, group: Path) -> None:
     sessions.write("test_one.py", SUITE.format(death="hogs.shared()"))
     inside = ["sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', str(group), *PYTEST]
-    result = sessions.run("--mem-limit=600", "--junit-xml=junit.xml", command=inside)
+    notify = {"MEMGUARD_NOTIFY": None, "MEMGUARD_NOTIFY_COMMAND": "cat > told", "DBUS_SESSION_BUS_ADDRESS": None}
+    result = sessions.run("--mem-limit=600", "--junit-xml=junit.xml", command=inside, env=notify)
     assert result.status == -signal.SIGKILL
     assert "the kernel's OOM killer was at work, not memguard" in result.own
+    (told,) = sessions.notes("told")
+    assert (told["event"], told["verdict"]) == ("kill", "kernel-oom")
+    assert "oom_kill" in told["evidence"]
     assert "evidence: oom_kill in /sys/fs/cgroup" in result.own
     assert "running: test_one.py::test_deadly (call)" in result.own
     (deadly,) = sessions.junit()["test_deadly"]
