@@ -427,7 +427,8 @@ def test_a_command_that_does_not_start_fails_the_self_test_with_what_it_said(com
     assert found["self-test"][1] == "the tree did not start: memguard-test ended with status 1: no such module"
 
 
-def test_ctrl_c_during_the_self_test_leaves_nothing_behind(companion, programs, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_during_the_self_test_leaves_nothing_behind(companion, programs, tmp_path, number):
     write_script(programs / "memguard-test", f'{WITHOUT_OPTIONS}; exec "$@"')
     with subprocess.Popen(
         [*MEMGUARD, "doctor"],
@@ -436,11 +437,11 @@ def test_ctrl_c_during_the_self_test_leaves_nothing_behind(companion, programs, 
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     ) as doctor:
         wait_for(lambda: processes_of(companion), "the tree")
-        doctor.send_signal(signal.SIGINT)
-        assert doctor.wait(PATIENCE) == 130
+        doctor.send_signal(number)
+        assert doctor.wait(PATIENCE) == 128 + number
     wait_for(lambda: not processes_of(companion), "the end of the tree")
     assert list(tmp_path.glob("memguard-doctor-*")) == []
 
