@@ -415,6 +415,20 @@ def test_the_command_writes_the_page(companion, leak_log, session_log):
     assert companion("report", leak_log, "--html", "-").out == build([read_log(str(leak_log))])
 
 
+def test_a_file_that_is_no_page_is_not_written_over(companion, leak_log):
+    """Whoever forgets the FILE of --html names the log in its place."""
+    (companion.folder / "memory.log").write_text(leak_log.read_text())
+    ended = companion("report", leak_log, "--html", "memory.log")
+    assert ended.status == 125
+    assert ended.err == "memguard: 'memory.log' is there and is no page: name another file (--html FILE)\n"
+    assert (companion.folder / "memory.log").read_text() == leak_log.read_text()
+    for _ in range(2):  # a page is, and so is an empty file
+        assert companion("report", leak_log, "--html", "memory.html").status == 0
+    (companion.folder / "memory.html").write_text("")
+    assert companion("report", leak_log, "--html", "memory.html").status == 0
+    assert (companion.folder / "memory.html").read_text().endswith("</html>\n")
+
+
 def test_what_the_command_cannot_write_is_told(companion, leak_log):
     ended = companion("report", leak_log, "--html", "missing/memory.html")
     assert ended.status == 125

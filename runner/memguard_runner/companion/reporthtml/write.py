@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pytest_memguard.analysis.facts import LogFacts
 
 STANDARD_OUTPUT = "-"
+BEGINNING = b"<!doctype html>"
 
 
 def write(logs: Iterable[LogFacts], path: str) -> str:
@@ -37,15 +39,25 @@ def write(logs: Iterable[LogFacts], path: str) -> str:
         sys.stdout.buffer.write(document)
         return ""
     try:
-        # 0600, as the log has it: command lines can hold secrets. A file that exists keeps its mode.
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(document)
+        _save(path, document)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise MemguardError(f"cannot write '{printable(path)}': {reason}; name another file (--html FILE)") from None
     runs = "1 run" if count == 1 else f"{count:,} runs"
     return f"{printable(path)}: {runs}, {(len(document) + 1023) // 1024} KB; open it in a browser"
+
+
+def _save(path: str, document: bytes) -> None:
+    # 0600, as the log has it: command lines can hold secrets. A file that exists keeps its mode.
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "r+b" if stat.S_ISREG(os.fstat(descriptor).st_mode) else "wb") as file:
+        if file.readable():
+            begin = file.read(len(BEGINNING))
+            if begin and begin.lower() != BEGINNING:  # `memguard report --html memory.log` names a log by mistake
+                raise MemguardError(f"'{printable(path)}' is there and is no page: name another file (--html FILE)")
+            file.seek(0)
+            file.truncate()
+        file.write(document)
 
 
 def _forget_early(logs: list[LogFacts]) -> None:
