@@ -346,15 +346,17 @@ class Guard:
 
     def _check_floor(self, reading: Reading) -> events.Snapshot | None:
         """Return the snapshot of a tree within its limit that has to end because the machine runs short."""
-        watch = self.watch
+        watch = self._alert_watch()
         if watch is None or not watch.threatens(self._total(reading)):
-            return None
-        if self.policy is not None and self.policy.is_relieving():
             return None
         if watch.shortage(self._measure(reading)) is None:
             watch.believe(self._meter.cost(reading.resident))
             return None
         return self._hold_and_confirm(0)
+
+    def _alert_watch(self) -> Watch | None:
+        """Return the watch over the floor; None when there is no floor, or an answer to a breach is under way."""
+        return None if self.policy is not None and self.policy.is_relieving() else self.watch
 
     def _hold_and_confirm(self, ceiling: int) -> events.Snapshot | None:
         """Hold the tree still and measure it once more, for the record; let it go when nothing is wrong with it.
@@ -367,7 +369,8 @@ class Guard:
         # Measuring takes 15 ms for 512 MB, in which a member inside mmap(MAP_POPULATE) gains 30 MB.
         total = self._measure(reading) if still else self._total(reading)
         is_over = total > self._budget.limit or (not still and ceiling == self._budget.limit)
-        shortage = self.watch.shortage(total) if self.watch is not None and not is_over else None
+        watch = self._alert_watch()
+        shortage = watch.shortage(total) if watch is not None and not is_over else None
         if is_over or shortage is not None:
             self._grows_on = not still
             self._record(reading)
