@@ -19,10 +19,6 @@ from memguard_runner.companion.wording import largest_tests
 from pytest_memguard.analysis.logfile import read_log
 from pytest_memguard.units import format_seconds, format_size
 
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="needs chromium"),
-    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the browser is started the way Linux has it"),
-]
 HOSTILE = "</script><script>document.title = 'ran'</script>&lt;b&gt;"
 SUITE = """
 import time
@@ -102,6 +98,8 @@ def no_process_is_left_behind():
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     """A browser for all tests: starting one for each would take half of the time."""
+    if CHROMIUM is None:
+        pytest.skip("needs chromium")
     started = Browser(tmp_path_factory.mktemp("browser"))
     yield started
     started.close()
