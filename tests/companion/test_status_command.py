@@ -75,7 +75,7 @@ def test_memory_that_a_tree_shares_is_counted_once(companion: Companion) -> None
 @pytest.mark.usefixtures("machine")
 def test_the_terminal_shows_memory_swap_pressure_trees_and_the_limit(companion: Companion) -> None:
     lines = companion("status").out.splitlines()
-    assert re.fullmatch(r"machine +\S{20}  3000 MB available of 8000 MB, 62 % in use", lines[0])
+    assert re.fullmatch(r"machine +\S{20} 3000 MB available of 8000 MB, 62 % in use", lines[0])
     assert re.fullmatch(r"swap +unknown", lines[1])
     assert lines[2] == "pressure   unknown: this kernel does not tell"
     assert re.fullmatch(r" *MEMORY +PROCESSES +PID  COMMAND", lines[4])

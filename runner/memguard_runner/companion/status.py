@@ -160,7 +160,7 @@ def _level(label: str, level: Level, screen: Screen) -> list[str]:
     figures = (
         f"{format_size(level.available)} available of {format_size(level.total)}{name}, {100 * share:.0f} % in use"
     )
-    return screen.paragraph(label, f"{bar}  {figures}" if screen.width >= 80 else figures, LABEL)
+    return screen.paragraph(label, f"{bar} {figures}" if screen.width >= 80 else figures, LABEL)
 
 
 def _level_json(level: Level) -> dict[str, int]:
