@@ -23,11 +23,12 @@ WENT_THROUGH = (events.OK, events.FAILED)  # a failed test needed its memory all
 
 @dataclass(frozen=True, slots=True)
 class PastRun:
-    """What is needed of a past run; `peak` in bytes, `verdict` None when it has no end."""
+    """What is needed of a past run; `peak` and `limit` in bytes (0: unknown), `verdict` None when it has no end."""
 
     command: str
     verdict: str | None
     peak: int
+    limit: int = 0
 
 
 @dataclass(slots=True)
@@ -71,9 +72,9 @@ def advise(runs: Iterable[PastRun], key: Callable[[str], str | None]) -> tuple[l
         advice = groups.setdefault(name, Advice(name))
         if run.verdict in WENT_THROUGH:
             advice.peaks.append(run.peak)
-        elif run.verdict in (events.MEMORY, events.KERNEL_OOM):
+        elif run.verdict == events.KERNEL_OOM or (run.verdict == events.MEMORY and run.peak >= run.limit):
             advice.stopped.append(run.peak)
-        else:
+        else:  # also one that was stopped below its limit, because the machine ran short
             advice.broken_off.append(run.peak)
     for advice in groups.values():
         _decide(advice)

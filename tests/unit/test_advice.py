@@ -85,3 +85,9 @@ def test_a_limit_is_above_all_that_was_seen_and_round(runs):
     assert one.limit > max(peak for verdict, peak in runs) * MB or not one.at_least
     assert one.limit >= one.largest + 25 * MB
     assert all(one.how())
+
+
+def test_a_run_that_was_stopped_for_the_machine_did_not_need_more_than_its_limit():
+    (one,), _ = advise([PastRun("bun test", "memory", 300 * MB, 800 * MB)], str)
+    assert (one.stopped, one.broken_off) == ([], [300 * MB])
+    assert "leaks" not in " ".join(one.how())

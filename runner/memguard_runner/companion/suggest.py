@@ -66,7 +66,7 @@ def project_runs(path: str | None, directory: str) -> list[PastRun]:
     """Return the kept runs that were started in the folder of `path` (else in `directory`) or below it."""
     root = os.path.dirname(path) if path else directory
     return [
-        PastRun(each.command, each.verdict, each.peak)
+        PastRun(each.command, each.verdict, each.peak, each.limit)
         for each in kept.all_runs()
         if each.directory == root or each.directory.startswith(root.rstrip("/") + "/")
     ]
@@ -90,9 +90,9 @@ def _runs(logs: Sequence[str], path: str | None, *, everywhere: bool) -> tuple[l
     """Return the runs to learn from, and where they were looked for."""
     if logs:
         found = [each for log in reportlogs.Logs(reportlogs.find(logs)) for each in log.runs]
-        return [PastRun(each.command, each.verdict, each.peak) for each in found], "the logs hold"
+        return [PastRun(each.command, each.verdict, each.peak, each.limit) for each in found], "the logs hold"
     if everywhere:
-        return [PastRun(each.command, each.verdict, each.peak) for each in kept.all_runs()], "there are"
+        return [PastRun(each.command, each.verdict, each.peak, each.limit) for each in kept.all_runs()], "there are"
     directory = pyproject.current_directory()
     root = os.path.dirname(path) if path else directory
     return project_runs(path, directory), f"of {printable(root)} there are"
