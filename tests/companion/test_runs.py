@@ -161,6 +161,15 @@ def test_control_characters_in_a_command_do_not_reach_the_terminal(companion, wr
     assert len(out.splitlines()) == 2
 
 
+def test_an_encoding_that_lacks_a_character_and_a_wide_one_are_no_obstacle(companion, written):
+    written("bun test \u6d4b\u8bd5 " * 20)
+    ended = companion("runs", PYTHONIOENCODING="ascii")
+    assert (ended.status, ended.err) == (0, "")
+    assert "\\u6d4b" in ended.out
+    line = companion("runs", PYTHONIOENCODING="utf-8").out.splitlines()[1]
+    assert len(line) + sum(character > "\u2e80" for character in line) <= 100
+
+
 def test_only_both_ends_of_a_large_log_are_read(companion, written):
     path = written("large", peak=123)
     first, snapshot, last = path.read_text().splitlines(keepends=True)

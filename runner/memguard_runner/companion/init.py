@@ -15,6 +15,7 @@ from pytest_memguard.settings import BY_KEY
 from pytest_memguard.units import MB, format_size, parse_size
 
 from . import pyproject
+from .screen import screen_of
 from .suggest import key_for, project_runs
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write the table; return 1 when there is one already."""
+    screen_of(sys.stdout)  # what its encoding lacks is escaped
     directory = pyproject.current_directory()
     path, config = pyproject.find(directory)
     if config is not None:

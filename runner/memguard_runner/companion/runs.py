@@ -20,6 +20,8 @@ from pytest_memguard.outputs.console import Console
 from pytest_memguard.outputs.runfolder import trouble
 from pytest_memguard.units import MB, format_seconds, format_size, megabytes
 
+from .screen import cut, screen_of
+
 if TYPE_CHECKING:
     from pytest_memguard.analysis.kept import KeptRun, Survey
 
@@ -56,8 +58,9 @@ def run(options: argparse.Namespace) -> int:
         }
         print(json.dumps(facts, indent=2))  # noqa: T201 - the answer
         return statuses.OK
+    screen_of(sys.stdout)  # what its encoding lacks is escaped
     for line in [*_table(shown, here, _width()), *_notes(found, len(chosen), len(shown), here if options.here else "")]:
-        sys.stdout.write(line.encode("utf-8", "backslashreplace").decode() + "\n")
+        print(line)  # noqa: T201 - the answer
     if why_none:
         sys.stdout.flush()
         Console().line(f"runs are not kept here: {why_none}")
@@ -110,7 +113,7 @@ def _table(runs: list[KeptRun], here: str, width: int) -> list[str]:
     for head, each in zip(heads[1:], runs, strict=True):
         where = "" if each.directory in (here, "") else f"  (in {_from_home(each.directory)})"
         room = max(LEAST_ROOM, width - len(head) - 2 - len(where))
-        lines.append(f"{head}  {shorten(printable(each.command), room)}{printable(where)}")
+        lines.append(f"{head}  {cut(shorten(printable(each.command), room), room)}{printable(where)}")
     return lines
 
 

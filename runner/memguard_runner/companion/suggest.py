@@ -17,6 +17,7 @@ from pytest_memguard.errors import UsageError
 from pytest_memguard.units import format_size, megabytes
 
 from . import pyproject, reportlogs, tomledit
+from .screen import screen_of
 
 if TYPE_CHECKING:
     import argparse
@@ -40,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print suggestions, and write them when asked to."""
+    screen_of(sys.stdout)  # what its encoding lacks is escaped
     path, config = pyproject.find(pyproject.current_directory())
     runs, where = _runs(options.logs, path, everywhere=options.all)
     advices, left_out = advise(runs, key_for(config))
@@ -58,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
         for advice in advices:
             _print("\n".join(_lines(advice, config)) + "\n")
     if left_out and advices:
-        _print(f"# {_of(left_out)} left out: shorter than a look, or a command of one line such as `sh -c`")
+        _print(f"# {_of(left_out)} left out: too short or small for a figure, or a command of one line such as `sh -c`")
     return statuses.OK
 
 
@@ -220,4 +222,4 @@ def _of(count: int) -> str:
 
 
 def _print(text: str) -> None:
-    sys.stdout.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
+    print(text)  # noqa: T201 - the answer
