@@ -182,7 +182,8 @@ class Outcome:
     """How a run ended.
 
     `status` is what memguard exits with, `verdict` one of the words above. `evidence` says how a kernel kill was
-    recognised. `breach` is the snapshot taken while the tree held still, `leftovers` what the command left running.
+    recognised. `breach` is the snapshot taken while the tree held still, `leftovers` what the command left running. `kept`
+    says, once all sinks have heard of the end, that the run's log was kept, for `memguard report`.
     """
 
     __slots__ = (
@@ -191,6 +192,7 @@ class Outcome:
         "evidence",
         "grown",
         "grown_in",
+        "kept",
         "killed",
         "leftovers",
         "peak",
@@ -217,6 +219,7 @@ class Outcome:
         self.breach: Snapshot | None = None
         self.grown = 0
         self.grown_in = 0.0
+        self.kept = False
         self.peak = 0
         self.peak_at = 0.0
         self.peak_certain = True

@@ -69,7 +69,7 @@ class Kept:
 
     def memguard_finished(self, snapshot: Snapshot, outcome: Outcome) -> None:
         """Write how the run ended, and remove the oldest logs."""
-        self._write(snapshot.run, (snapshot, outcome))
+        outcome.kept = self._write(snapshot.run, (snapshot, outcome))
         if self._descriptor < 0:
             return
         from . import runfolder
@@ -82,11 +82,11 @@ class Kept:
         self._highest = max(self._highest, snapshot.total)
         self._waiting.append(snapshot)
 
-    def _write(self, run: Run, end: tuple[Snapshot, Outcome] | None = None) -> None:
-        """Write what waits, with one write(2), and the end of the run."""
+    def _write(self, run: Run, end: tuple[Snapshot, Outcome] | None = None) -> bool:
+        """Write what waits, with one write(2), and the end of the run; return whether that was done."""
         waiting, self._waiting = self._waiting, []
         if self._gave_up:
-            return
+            return False
         from pytest_memguard.jsonline import encode
 
         from . import log, runfolder
@@ -100,8 +100,10 @@ class Kept:
                 self._descriptor = runfolder.create(self._folder, self._name)
         except (OSError, ValueError):
             self._gave_up = True
-            return
+            return False
         try:
             log.append(self._descriptor, b"".join(map(encode, lines)))
         except OSError:  # a full disk may have room again; the first line is needed then
             self._waiting = waiting[:1] if waiting and waiting[0] is run else []
+            return False
+        return True

@@ -24,7 +24,7 @@ def report(run: Run, outcome: Outcome, *, verbose: bool) -> list[str]:
     if outcome.verdict == events.MEMORY and outcome.breach is not None:
         lines += _killed(run, outcome)
     elif outcome.verdict == events.MEMORY:  # a pytest session inside, whose end was told already
-        lines.append(f"exit status {outcome.status}: it was memguard, not the kernel's OOM killer")
+        lines.append(_status(outcome))
     elif outcome.verdict == events.KERNEL_OOM:
         lines += _killed_by_kernel(run, outcome)
     # Whoever interrupted the run meant all of it: its processes were not left behind.
@@ -59,8 +59,13 @@ def _killed(run: Run, outcome: Outcome) -> list[str]:
     if run.log:
         lines.append(f"log: {run.log}")
     lines.append(f"next: {_advice(run, outcome)}")
-    lines.append(f"exit status {outcome.status}: it was memguard, not the kernel's OOM killer")
+    lines.append(_status(outcome))
     return lines
+
+
+def _status(outcome: Outcome) -> str:
+    more = "; `memguard report` tells more" if outcome.kept else ""
+    return f"exit status {outcome.status}: it was memguard, not the kernel's OOM killer{more}"
 
 
 def reason(run: Run, outcome: Outcome) -> str:

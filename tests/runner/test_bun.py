@@ -72,7 +72,10 @@ def test_exactly_the_leaking_tree_is_killed_and_named(bystander: psutil.Process,
     (row,) = [line for line in own if f" {leak} " in line and "leak_worker.js" in line]
     assert float(row.split()[1]) > 100
     assert any("bun test" in line for line in own[1:])
-    assert own[-1] == "memguard: exit status 137: it was memguard, not the kernel's OOM killer"
+    assert (
+        own[-1]
+        == "memguard: exit status 137: it was memguard, not the kernel's OOM killer; `memguard report` tells more"
+    )
 
 
 @both_readers

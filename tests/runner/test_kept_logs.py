@@ -71,6 +71,16 @@ def test_a_run_that_was_stopped_can_be_looked_at_though_nobody_asked_for_a_log(m
     assert run.directory == str(memguard.folder)
 
 
+@pytest.mark.parametrize(("keep", "is_told"), [("1", True), ("0", False)])
+def test_a_kill_says_where_to_look_when_there_is_something_to_see(
+    memguard: Memguard, logs: Kept, keep: str, *, is_told: bool
+) -> None:
+    result = memguard.run("-t", 80, *HOG, env={"MEMGUARD_KEEP": keep})
+    assert result.status == 137
+    assert ("; `memguard report` tells more" in result.err) is is_told, result.err
+    assert len(logs()) == int(keep)
+
+
 def test_a_quiet_run_is_kept_and_says_nothing(memguard: Memguard, logs: Kept) -> None:
     result = memguard.run("sh", "-c", "exit 3")
     assert (result.status, result.err) == (3, "")
@@ -242,6 +252,7 @@ def test_on_a_full_disk_there_is_no_word_and_no_empty_log(memguard: Memguard) ->
         result = memguard.run("-t", 40, *HOG, env={"XDG_STATE_HOME": str(disk)})
         assert result.status == 137
         assert "warning" not in result.err
+        assert "memguard report" not in result.err
         assert os.listdir(disk / "memguard" / "runs") == []
 
 
