@@ -12,8 +12,11 @@ if TYPE_CHECKING:
 
     from pytest_memguard.events import Outcome, Run, Snapshot
 
+    from .scribe import Scribe
+
 YOUNG = 1.0  # seconds in which nothing is written: `memguard-test true` in a loop costs one write a run
 FULL = 2000  # snapshots until a long run's log is thinned: an hour and 40 minutes, 2 MB at the default interval
+PATIENCE = 2.0  # seconds at the end of a run for a disk that is slow; whoever waits for the status waits so long
 NEW_HIGH = 1.02  # a snapshot so many times the highest is never left out
 
 
@@ -33,22 +36,30 @@ def folder(environ: Mapping[str, str], platform: str) -> str:
 
 
 class Kept:
-    """A sink that keeps the log of one run. It never says anything; after any fault but a full disk it gives up."""
+    """A sink that keeps the log of one run. It never says anything; after any fault but a full disk it gives up.
+
+    The guard makes the lines; a thread (`scribe`) writes them, so that a home that hangs does not hold up the guarding.
+    """
 
     def __init__(self, place: str, keep: int) -> None:
         """Take the folder, and how many runs of one working directory are kept in it."""
         self._folder = place
         self._keep = keep
-        self._name = ""
-        self._descriptor = -1
         self._gave_up = not place
-        self._waiting: list[Run | Snapshot] = []
+        self._run: Run | None = None
+        self._waiting: list[Snapshot] = []
         self._last = float("-inf")  # when the last snapshot was taken, as its `elapsed`
         self._highest = 0.0
+        self._scribe: Scribe | None = None
+        # What follows is the thread's, once there is one.
+        self._opening = b""  # the first line, until it is written
+        self._name = ""
+        self._descriptor = -1
+        self._is_complete = False  # the end is written
 
     def memguard_started(self, run: Run) -> None:
         """Take note of it; nothing is written yet."""
-        self._waiting.append(run)
+        self._run = run
 
     def memguard_snapshot(self, snapshot: Snapshot) -> None:
         """Write a snapshot, unless the log is long and this one says little."""
@@ -57,53 +68,75 @@ class Kept:
         self._last = snapshot.elapsed
         self._note(snapshot)
         if snapshot.elapsed >= YOUNG:
-            self._write(snapshot.run)
+            self._write()
 
     def memguard_warning(self, snapshot: Snapshot) -> None:
         """Write where the tree stood when it reached the warn level; a file is not created now, so near the limit."""
         self._note(snapshot)
         if self._descriptor >= 0:
-            self._write(snapshot.run)
+            self._write()
 
     memguard_breach = memguard_warning  # while the tree waits for its end
 
     def memguard_finished(self, snapshot: Snapshot, outcome: Outcome) -> None:
         """Write how the run ended, and remove the oldest logs."""
-        outcome.kept = self._write(snapshot.run, (snapshot, outcome))
-        if self._descriptor < 0:
-            return
-        from . import runfolder
-
-        runfolder.close(self._descriptor, self._folder, self._name, is_empty=bool(self._waiting))
-        self._descriptor = -1
-        runfolder.prune(self._folder, self._keep, self._name)
+        self._write((snapshot, outcome))
+        outcome.kept = self._is_complete
 
     def _note(self, snapshot: Snapshot) -> None:
         self._highest = max(self._highest, snapshot.total)
         self._waiting.append(snapshot)
 
-    def _write(self, run: Run, end: tuple[Snapshot, Outcome] | None = None) -> bool:
-        """Write what waits, with one write(2), and the end of the run; return whether that was done."""
+    def _write(self, end: tuple[Snapshot, Outcome] | None = None) -> None:
+        """Have written what waits, and the end of the run."""
         waiting, self._waiting = self._waiting, []
-        if self._gave_up:
-            return False
-        from pytest_memguard.jsonline import encode
+        if self._gave_up or self._run is None:
+            return
+        try:  # no descriptor may be left to import with, or memguard is just being updated
+            from pytest_memguard.jsonline import encode
 
+            from . import log, runfolder, scribe
+        except (ImportError, OSError):
+            self._gave_up = True
+            return
+        if self._scribe is None:
+            self._scribe = scribe.Scribe()
+            self._opening = encode(log.opening(self._run))
+            self._name = runfolder.name_for(self._run.started, self._run.directory)
+        lines = [log.fields(snapshot) for snapshot in waiting]
+        if end is None:
+            data = b"".join(map(encode, lines))
+            self._scribe.give(lambda: self._put(data))
+            return
+        data = b"".join(map(encode, [*lines, log.ending(*end)]))
+        self._scribe.finish(lambda: self._put_last(data), PATIENCE)
+
+    def _put(self, data: bytes) -> bool:
+        """Write whole lines with one write(2); return whether that was done."""
         from . import log, runfolder
 
-        lines = [log.opening(each) if each is run else log.fields(each) for each in waiting]  # type: ignore[arg-type]
-        if end is not None:
-            lines.append(log.ending(*end))
+        if self._gave_up:
+            return False
         try:
             if self._descriptor < 0:
-                self._name = runfolder.name_for(run.started, run.directory)
                 self._descriptor = runfolder.create(self._folder, self._name)
         except (OSError, ValueError):
             self._gave_up = True
             return False
         try:
-            log.append(self._descriptor, b"".join(map(encode, lines)))
+            log.append(self._descriptor, self._opening + data)
         except OSError:  # a full disk may have room again; the first line is needed then
-            self._waiting = waiting[:1] if waiting and waiting[0] is run else []
             return False
+        self._opening = b""
         return True
+
+    def _put_last(self, data: bytes) -> None:
+        from . import runfolder
+
+        is_written = self._put(data)
+        if self._descriptor < 0:
+            return
+        runfolder.close(self._descriptor, self._folder, self._name, is_empty=bool(self._opening))
+        self._descriptor = -1
+        self._is_complete = is_written
+        runfolder.prune(self._folder, self._keep, self._name)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
-from runs import MEMGUARD_TEST, PATIENCE, Memguard, as_root, both_readers, linux, program, wait_for
+from runs import MEMGUARD_TEST, PATIENCE, RECORDER, Memguard, as_root, both_readers, linux, program, python, wait_for
 
 from pytest_memguard.analysis import kept
 from pytest_memguard.outputs.kept import folder
@@ -389,3 +389,57 @@ def test_a_tree_that_does_nothing_has_only_the_snapshots_that_are_due(memguard: 
     run.wait()
     moments = [line["elapsedSeconds"] for line in logs.lines() if line["event"] == "snapshot"]
     assert len([moment for moment in moments if moment > 1]) <= moments[-1] + 1
+
+
+# Runs the script given as its third argument as `memguard-test`; whoever opens a file below the first argument waits
+# until the second exists, as in a home whose server is gone. An audit hook does that to the real program.
+HANGING = """
+import os, sys, time
+place, end = sys.argv[1:3]
+del sys.argv[:3]
+with open(sys.argv[0]) as script:
+    code = compile(script.read(), sys.argv[0], "exec")
+def hang(event, arguments):
+    if event == "open" and str(arguments[0]).startswith(place):
+        open(end + "-reached", "w").close()
+        while not os.path.exists(end):
+            time.sleep(0.01)
+sys.addaudithook(hang)
+exec(code, {"__name__": "__main__"})
+"""
+
+
+@both_readers
+def test_a_home_that_hangs_does_not_hold_up_the_guarding(memguard: Memguard, logs: Kept) -> None:
+    over = memguard.folder / "over"
+    words = [sys.executable, "-c", HANGING, str(logs.state), str(over), MEMGUARD_TEST[-1]]
+    hog = python(
+        """
+import os, time
+while not os.path.exists("over-reached"):
+    time.sleep(0.01)
+taken = [b"x" * (1 << 20) for _ in range(200)]
+time.sleep(60)
+"""
+    )
+    run = memguard.start_as(words, "-t", 80, *hog)
+    result = run.wait()
+    assert result.status == 137, result
+    assert not over.exists()
+    assert result.own.startswith("memguard: stopped")
+    assert "memguard report" not in result.own
+
+
+def test_a_home_that_was_slow_has_all_of_it_in_the_end(memguard: Memguard, logs: Kept) -> None:
+    over = memguard.folder / "over"
+    words = [sys.executable, "-c", HANGING, str(logs.state), str(over), MEMGUARD_TEST[-1]]
+    run = memguard.start_as(words, "-i", "0.05", *python(RECORDER))
+    wait_for((memguard.folder / "over-reached").exists, "the writing")
+    time.sleep(0.3)  # some snapshots wait behind it
+    over.touch()
+    wait_for(lambda: logs.names() and len(logs.lines()) > 5, "what had waited")
+    (memguard.folder / "end").touch()
+    assert run.wait().status == 5
+    events = [line["event"] for line in logs.lines()]
+    assert (events[0], events[-1]) == ("started", "finished")
+    assert set(events[1:-1]) == {"snapshot"}

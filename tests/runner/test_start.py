@@ -183,8 +183,8 @@ def test_a_quiet_guard_does_not_load_what_only_a_kill_needs(memguard: Memguard) 
 def test_what_keeps_a_log_is_loaded_when_all_is_over(memguard: Memguard) -> None:
     loaded = record(memguard, "/bin/true").in_order()
     ours = [name for name in loaded if name.startswith("pytest_memguard")]
-    late = {"pytest_memguard.outputs.log", "pytest_memguard.outputs.runfolder", "pytest_memguard.jsonline"}
-    assert set(ours[-3:]) == late
+    outputs = {f"pytest_memguard.outputs.{name}" for name in ("log", "runfolder", "scribe")}
+    assert set(ours[-4:]) == {*outputs, "pytest_memguard.jsonline"}
 
 
 @linux
