@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
+MARKED = "not valid TOML: begins with a byte order mark; save it as UTF-8 without one"
 _FILE = "pyproject.toml"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _BASE_TABLE = "tool.memguard"
 _PYTEST_TABLE = "tool.memguard.pytest"
 _BARE_KEY = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
@@ -277,6 +279,8 @@ def _memguard_table(path: str, content: bytes) -> object:
     else:
         import tomli as tomllib
 
+    if content.startswith(_BYTE_ORDER_MARK):
+        raise UsageError(f"{printable(path)}: {MARKED}")
     try:
         document = tomllib.loads(content.decode())
     except UnicodeDecodeError as error:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import calendar
 import json
 import os
 import stat
 import sys
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pytest_memguard.engine.members import EVERYTHING
 from pytest_memguard.errors import MemguardError, UsageError, quote
 from pytest_memguard.outputs import runfolder
 from pytest_memguard.outputs.kept import folder
-from pytest_memguard.units import MB
+
+from . import fields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +36,7 @@ class KeptRun:
     directory: str
     started: float  # since the epoch
     duration: float  # until its last line
-    limit: int
+    limit: int  # EVERYTHING: none, for the tree as a whole
     limit_source: str
     state: str  # ended, running, or no end: the guard was killed, or the machine stopped
     verdict: str | None
@@ -116,22 +116,23 @@ def _read(number: int, path: str) -> KeptRun:
     lines = [line for line in map(_line, [*head.split(b"\n"), *tail.split(b"\n")]) if line is not None]
     last = lines[-1]
     has_ended = last.get("event") == "finished"
-    peak = _number(last.get("peakMB")) if has_ended else max(_number(line.get("memoryMB")) for line in lines)
+    limit = fields.amount(first.get("thresholdMB"))
+    peak = _bytes(last.get("peakMB")) if has_ended else max(_bytes(line.get("memoryMB")) for line in lines)
     return KeptRun(
         number=number,
         path=path,
-        identifier=str(first.get("run", "")),
-        command=str(first.get("command", "")),
-        directory=str(first.get("directory", "")),
-        started=_moment(first.get("timestamp")),
-        duration=_number(last.get("elapsedSeconds")),
-        limit=int(_number(first.get("thresholdMB")) * MB),
-        limit_source=str(first.get("limitSource", "")),
+        identifier=fields.text(first.get("run")),
+        command=fields.text(first.get("command")),
+        directory=fields.text(first.get("directory")),
+        started=fields.moment(first.get("timestamp")) or 0.0,
+        duration=fields.seconds(last.get("elapsedSeconds")) or 0.0,
+        limit=EVERYTHING if limit is None else limit,
+        limit_source=fields.text(first.get("limitSource")),
         state=ENDED if has_ended else RUNNING if in_use else NO_END,
-        verdict=str(last["verdict"]) if has_ended and "verdict" in last else None,
-        exit_status=int(_number(last["exitStatus"])) if has_ended and "exitStatus" in last else None,
-        peak=int(peak * MB),
-        peak_command=str(last.get("peakCommand", "")),
+        verdict=(fields.text(last.get("verdict")) or None) if has_ended else None,
+        exit_status=fields.whole(last.get("exitStatus")) if has_ended else None,
+        peak=peak,
+        peak_command=fields.text(last.get("peakCommand")),
     )
 
 
@@ -146,13 +147,5 @@ def _line(data: bytes) -> dict[str, Any] | None:
     return value if isinstance(value, dict) and isinstance(value.get("event"), str) else None
 
 
-def _number(value: object) -> float:
-    is_one = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1 << 62
-    return float(value) if is_one else 0.0  # type: ignore[arg-type]
-
-
-def _moment(value: object) -> float:
-    try:
-        return float(calendar.timegm(time.strptime(str(value), "%Y-%m-%dT%H:%M:%SZ")))
-    except (ValueError, OverflowError):
-        return 0.0
+def _bytes(value: object) -> int:
+    return fields.amount(value) or 0

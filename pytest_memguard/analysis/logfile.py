@@ -38,7 +38,10 @@ def read_log(path: str, *, progress: Callable[[int, int], None] | None = None) -
 
 def _open(path: str) -> BinaryIO:
     if path == STANDARD_INPUT:
-        return os.fdopen(os.dup(0), "rb", 1 << 16)
+        try:
+            return os.fdopen(os.dup(0), "rb", 1 << 16)
+        except OSError as error:  # it is closed, or a folder
+            raise _cannot_read(path, error) from None
     try:
         # O_NONBLOCK: opening a FIFO that nobody writes to must not wait for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -50,13 +53,18 @@ def _open(path: str) -> BinaryIO:
     os.close(descriptor)
     kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
     cure = "" if stat.S_ISDIR(mode) else ", name the file or use - for standard input"
-    raise MemguardError(f"cannot read the log '{printable(path)}': it is {kind}{cure}")
+    raise MemguardError(f"cannot read {named(path)}: it is {kind}{cure}")
+
+
+def named(path: str) -> str:
+    """Return how messages call a log."""
+    return "standard input" if path == STANDARD_INPUT else f"the log '{printable(path)}'"
 
 
 def _cannot_read(path: str, error: Exception) -> MemguardError:
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     cure = "; `memguard runs` lists the runs that are known" if isinstance(error, FileNotFoundError) else ""
-    return MemguardError(f"cannot read the log '{printable(path)}': {reason}{cure}")
+    return MemguardError(f"cannot read {named(path)}: {reason}{cure}")
 
 
 def _read(file: BinaryIO, gatherer: Gatherer, progress: Callable[[int], None] | None) -> None:

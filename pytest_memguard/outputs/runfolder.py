@@ -73,10 +73,10 @@ def close(descriptor: int, place: str, name: str, *, is_empty: bool) -> None:
     os.close(descriptor)
 
 
-def lock(descriptor: int) -> bool | None:
+def lock(descriptor: int, kind: int = fcntl.LOCK_EX) -> bool | None:
     """Lock a file without waiting; return False when another process has, None where there are no locks."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except OSError as error:
         return False if error.errno in (EAGAIN, EACCES) else None
     return True
@@ -84,7 +84,7 @@ def lock(descriptor: int) -> bool | None:
 
 def is_in_use(descriptor: int) -> bool:
     """Return whether a guard still writes to a log; where it does not, it is locked now."""
-    locked = lock(descriptor)
+    locked = lock(descriptor, fcntl.LOCK_SH)  # shared: two who look at a time do not take each other for a guard
     if locked is None:  # some network file systems
         return time.time() - os.fstat(descriptor).st_mtime < UNLOCKABLE_IN_USE
     return not locked

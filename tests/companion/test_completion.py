@@ -207,3 +207,15 @@ def test_a_shell_that_is_not_known_is_an_error_that_names_those_that_are(compani
     assert ended.status == 2
     for name in SHELLS:
         assert name in ended.err
+
+
+@pytest.mark.skipif(not shutil.which("zsh"), reason="needs zsh")
+def test_zsh_takes_the_scripts_from_a_file_that_is_sourced_too(companion, programs):
+    script = companion.folder / "completion.zsh"
+    script.write_text(companion("completion", "zsh").out)
+    shell = Shell("zsh", companion, f"autoload -Uz compinit; compinit -u -D; setopt no_unset; source {script}")
+    assert "can only be called" not in shell.text()
+    shell.run("unsetopt no_unset")
+    shell.complete("memguard doct", "memguard doctor")
+    shell.complete("memguard-test --show-c", "memguard-test --show-config")
+    shell.close()

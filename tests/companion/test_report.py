@@ -267,7 +267,7 @@ def test_a_log_with_garbage_is_reported_and_what_was_left_out_is_told(companion,
 def test_a_log_without_a_run_is_an_error_that_says_why(report, form):
     ended = report(*form, empty=[])
     assert ended.status == 125
-    assert ended.own == "memguard: no run in 'empty.log': the log is empty"
+    assert ended.own == "memguard: no run in the log 'empty.log': the log is empty"
 
 
 def test_a_missing_log_is_an_error_and_among_others_a_warning(report, companion):

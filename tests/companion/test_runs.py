@@ -196,3 +196,33 @@ def test_numbers_lead_to_logs(companion, written, monkeypatch):
     os.unlink(older)
     os.unlink(newer)
     assert kept.latest() is None
+
+
+def test_nothing_in_a_log_breaks_the_table(companion, written):
+    """What is no text, number or time is as if it was not there; a long folder keeps its end."""
+    written("make", directory="/srv/" + "\u9577" * 300 + "/shop")
+    written("make", verdict="\u6f22" * 300)
+    for value in (None, [], {}, True, -1, 1e18, float("nan"), float("inf"), 10**400):
+        written(value, peak=1, limit=value, verdict="ok", peakMB=value, elapsedSeconds=value, exitStatus=value)
+        written("make", directory="", verdict=value)
+    for width in ("100", "40"):
+        ended = companion("runs", "--all", COLUMNS=width, PYTHONIOENCODING="utf-8")
+        assert ended.err == ""
+        lines = ended.out.splitlines()[1:]
+        assert len(lines) == 20
+        for line in lines:
+            assert sum(1 + (character > "\u2e80") for character in line) <= max(int(width), 90)
+            assert not {"None", "nan", "inf", "[]", "{}", "True"} & set(line.split())
+    assert lines[-1].endswith("make  (in .../shop)")
+    assert "None" not in companion("suggest").out
+
+
+def test_who_looks_at_a_log_is_not_taken_for_its_guard(companion, written):
+    log = written("make", verdict=None)
+    with log.open() as file:
+        fcntl.flock(file, fcntl.LOCK_SH)  # as another `memguard runs` at the same time
+        (run,) = json.loads(companion("runs", "--json").out)["runs"]
+        assert run["state"] == "no end"
+        fcntl.flock(file, fcntl.LOCK_EX)  # as a guard
+        (run,) = json.loads(companion("runs", "--json").out)["runs"]
+        assert run["state"] == "running"

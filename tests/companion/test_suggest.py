@@ -297,3 +297,33 @@ def test_a_folder_that_cannot_be_written_is_told(companion, written, file):
     assert ended.status == 2
     assert "cannot be written" in ended.err
     assert file.read_text() == FILE
+
+
+@pytest.mark.parametrize("text", ["tool = 5\n", "tool = []\n"])
+def test_a_file_whose_tool_is_no_table_is_told_and_stays(companion, written, file, text):
+    file.write_text(text)
+    written("make test", peak=300)
+    ended = companion("suggest", "--write")
+    assert (ended.status, ended.err) == (2, f"memguard: {file}: `tool` is not a table there; correct it first\n")
+    assert file.read_text() == text
+
+
+@pytest.mark.parametrize("text", ["", "[tool.memguard]\nlimit = 800\n"])
+@pytest.mark.parametrize("words", ["init", "suggest --write"])
+def test_a_byte_order_mark_is_told_as_that(companion, written, file, text, words):
+    file.write_text("\ufeff" + text)
+    written("make test", peak=300)
+    ended = companion(*words.split())
+    assert ended.status == 2
+    assert ended.err == (
+        f"memguard: {file}: not valid TOML: begins with a byte order mark; save it as UTF-8 without one\n"
+    )
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="nothing is forbidden to root")
+def test_a_read_only_file_is_not_replaced(companion, written, file):
+    written("make test", peak=300)
+    file.chmod(0o400)
+    ended = companion("suggest", "--write")
+    assert (ended.status, file.read_text()) == (2, FILE)
+    assert "is read-only" in ended.err

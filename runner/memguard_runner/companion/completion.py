@@ -32,6 +32,10 @@ MODES = {
 }
 """What the table of settings does not tell: modes, and the one option that is no setting of its own."""
 
+_EVALUATED = "[[ $zsh_eval_context[-1] == eval ]]"
+_EVALUATED_OR_SOURCED = "[[ $zsh_eval_context[-1] == (eval|file) ]]"
+"""How the script finds out that zsh is to remember it. shtab takes one that is read by `source` for a Tab."""
+
 FILES = ("LOG", "FILE")
 """How values that are files are called in help (metavar)."""
 
@@ -77,7 +81,7 @@ def _script(shtab: ModuleType, parser: argparse.ArgumentParser, shell: str) -> s
             f"this shtab ({shtab.__version__}) knows no {shell}: "
             f"{shlex.quote(sys.executable)} -m pip install --upgrade shtab"
         ) from None
-    return script + own.behind
+    return script.replace(_EVALUATED, _EVALUATED_OR_SOURCED) + own.behind
 
 
 def _companion_parser(shtab: ModuleType) -> argparse.ArgumentParser:

@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from memguard_runner import statuses
-from pytest_memguard.errors import MemguardError, UsageError
+from pytest_memguard.errors import MemguardError, UsageError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,8 +51,7 @@ def build_parser(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `memguard` with the given arguments (default: sys.argv[1:]); return the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if sys.stdout is None:  # closed by `>&-`: what is printed has to go somewhere
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for as long as the process lives
+    _open_what_is_closed()
     first = next((word for word in words if not word.startswith("-")), "")
     try:
         options = build_parser([first] if first in COMMANDS else []).parse_args(words)
@@ -76,11 +75,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the flush at exit has somewhere to go
         return statuses.OK
     except OSError as error:  # a full disk behind `memguard report > FILE`
-        _complain(MemguardError(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"))
+        where = f"'{printable(os.fsdecode(error.filename))}'" if error.filename else "the output cannot be written"
+        _complain(MemguardError(f"{where}: {error.strerror or error}"))
         return statuses.OWN_FAILURE
     except KeyboardInterrupt:
         return statuses.OVER_SIGNALS + 2
     return status
+
+
+def _open_what_is_closed() -> None:
+    """Give what was closed by `<&-`, `>&-` or `2>&-` a place to read from and write to, in the order of numbers."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for as long as we live
 
 
 def _complain(error: Exception) -> None:

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING, Any
 
-from pytest_memguard.config import find_config, load_settings
+from pytest_memguard.config import MARKED, find_config, load_settings
 from pytest_memguard.errors import UsageError, printable
 
 if sys.version_info >= (3, 11):
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pytest_memguard.config import ConfigFile
 
 NAME = "pyproject.toml"
+BYTE_ORDER_MARK = "\ufeff"
 
 
 def current_directory() -> str:
@@ -59,11 +60,14 @@ def read(path: str) -> str:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise UsageError(f"{printable(path)}: not a regular file; rename or remove it")
         with open(path, encoding="utf-8", newline="") as file:
-            return file.read()
+            text = file.read()
     except OSError as error:
         raise UsageError(f"{printable(path)}: cannot be read: {error.strerror}; make it readable") from None
     except UnicodeDecodeError:
         raise UsageError(f"{printable(path)}: not valid TOML: not UTF-8; correct it first") from None
+    if text.startswith(BYTE_ORDER_MARK):
+        raise UsageError(f"{printable(path)}: {MARKED}")
+    return text
 
 
 def loads(text: str) -> dict[str, Any]:
@@ -106,6 +110,8 @@ def replace(path: str, before: str | None, after: str) -> None:
     somebody else meanwhile.
     """
     target = os.path.realpath(path)
+    if before is not None and not os.access(target, os.W_OK):  # renaming another over it would go, and be no respect
+        raise UsageError(f"{printable(path)} is read-only: nothing is written; make it writable, or paste the lines")
     if (read(path) if os.path.lexists(path) else None) != before:
         raise UsageError(f"{printable(path)} was changed by somebody else meanwhile: nothing is written; try again")
     descriptor = -1

@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from memguard_runner import statuses
+from pytest_memguard.analysis.logfile import named
 from pytest_memguard.errors import MemguardError, printable
 from pytest_memguard.outputs.console import Console
 
@@ -62,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _report(log: LogFacts, *, markdown: bool) -> None:
     if not log.runs:
-        raise MemguardError(f"no run in '{printable(log.path)}': {'; '.join(log.notes)}")
+        raise MemguardError(f"no run in {named(log.path)}: {'; '.join(log.notes)}")
     if markdown:
         from .reportmarkdown import report
 

@@ -20,14 +20,15 @@ from pytest_memguard.outputs.console import Console
 from pytest_memguard.outputs.runfolder import trouble
 from pytest_memguard.units import MB, format_seconds, format_size, megabytes
 
-from .screen import cut, screen_of
+from .screen import columns, cut, screen_of
 
 if TYPE_CHECKING:
     from pytest_memguard.analysis.kept import KeptRun, Survey
 
 SHOWN = 20
-LEAST_ROOM = 20  # columns for a command, in the narrowest terminal
+LEAST_ROOM, LEAST_FOLDER = 12, 8  # columns for a command and its folder, in the narrowest terminal
 UNBOUNDED = 10_000
+LONGEST_VERDICT = len("interrupted")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -111,10 +112,17 @@ def _table(runs: list[KeptRun], here: str, width: int) -> list[str]:
     heads = ["  ".join(_padded(row, widths)) for row in rows]
     lines = [heads[0] + "  COMMAND"]
     for head, each in zip(heads[1:], runs, strict=True):
-        where = "" if each.directory in (here, "") else f"  (in {_from_home(each.directory)})"
-        room = max(LEAST_ROOM, width - len(head) - 2 - len(where))
-        lines.append(f"{head}  {cut(shorten(printable(each.command), room), room)}{printable(where)}")
+        room = width - len(head) - len("  ")
+        where = "" if each.directory in (here, "") else _where(each.directory, room)
+        room = max(LEAST_ROOM, room - columns(where))
+        lines.append(f"{head}  {cut(shorten(printable(each.command), room), room)}{where}")
     return lines
+
+
+def _where(directory: str, room: int) -> str:
+    """Return the folder in half of the room at most: its end tells more than its beginning."""
+    most = max(LEAST_FOLDER, room // 2 - len("  (in )"))
+    return f"  (in {cut(printable(_from_home(directory))[::-1], most)[::-1]})"
 
 
 def _padded(row: tuple[str, ...], widths: list[int]) -> list[str]:
@@ -126,7 +134,7 @@ def _padded(row: tuple[str, ...], widths: list[int]) -> list[str]:
 def _verdict(each: KeptRun) -> str:
     if each.state != kept.ENDED:
         return each.state
-    verdict = printable(each.verdict or "?")
+    verdict = cut(each.verdict or "?", LONGEST_VERDICT)
     return f"{verdict} ({each.exit_status})" if verdict in ("failed", "signal") else verdict
 
 

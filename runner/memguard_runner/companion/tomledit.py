@@ -33,6 +33,8 @@ def with_limits(path: str, text: str, limits: Mapping[str, int]) -> str:
         raise UsageError(f"--write needs tomlkit, which is not installed here: {CURE}") from None
 
     document = parse(path, text)
+    if not isinstance(document.get("tool", {}), dict):
+        raise UsageError(f"{printable(path)}: `tool` is not a table there; correct it first")
     wanted = _expected(document, limits)
     tables = _commands_in(document)
     present = {command: limit for command, limit in limits.items() if "limit" in tables.get(command, {})}

@@ -24,7 +24,8 @@ def _available(situation: Situation) -> list[Finding]:
     root = machine.root_of(situation.environ)
     usable, source = machine.usable_memory(root), machine.usable_memory_source(root)
     available = machine.available_memory(root)
-    text = f"{format_size(available)} available of {format_size(usable)} ({source})"
+    left = f"{format_size(available)} available of" if available else "how much is available, nobody tells, of"
+    text = f"{left} {format_size(usable)} ({source})"
     try:
         settings = effective.settings(situation)
     except MemguardError:  # the configuration has a line of its own
