@@ -24,7 +24,8 @@ SHARE = 4  # at the floor a tree must hold 1/4 of what is used
 LEAST = 64 << 20  # bytes: what is back after stopping less than this would not help any machine
 FASTEST = 0.005  # seconds between two looks at the machine, at least: 8 us each are 0.2 % of a CPU
 FASTEST_IN_CALM = 0.02  # ... while the tree is not to blame anyway, perhaps for hours: 160 MB at 8 GB/s
-BELIEVED = 1.0  # seconds for which a measurement is believed that found the tree too small to blame
+BELIEVED = 1.0  # seconds for which it is believed that nothing has to be done, unless things get clearly worse
+WORSE_SHARE = 8  # ... by 1/8 of the floor
 
 
 def is_short(available: int, floor: int) -> bool:
@@ -60,6 +61,8 @@ class Watch:
         self._level: Level | None = None
         self._due = float("-inf")
         self._believed_until = float("-inf")
+        self._believed_available = 0  # what was available, and
+        self._believed_held = 0  # what the tree held, when it was found that nothing had to be done
         self._held = 0  # what the tree held at most, at the last look at it
 
     def due_in(self, now: float) -> float:
@@ -72,7 +75,7 @@ class Watch:
         self._held = held
         if now >= self._due:
             self._look(now)
-        return self._blames(held) and now >= self._believed_until
+        return self._blames(held) and not self._believes(now)
 
     def glance(self) -> bool:
         """Look if it is time to, between two looks at the tree; return whether one at the tree is needed at once."""
@@ -96,8 +99,20 @@ class Watch:
         return self._level is None or not is_short(self._level.available, self.floor)
 
     def believe(self, cost: float) -> None:
-        """Take note that a measurement of `cost` seconds found the tree too small to blame."""
+        """Take note that a closer look, for which measuring took `cost` seconds, found that nothing has to be done."""
         self._believed_until = time.monotonic() + max(BELIEVED, 100 * cost)
+        self._believed_available = self._level.available if self._level is not None else 0
+        self._believed_held = self._held
+
+    def _believes(self, now: float) -> bool:
+        """Return whether that still counts: the machine may have lost a lot since, or the tree taken it."""
+        worse = min(self.floor // WORSE_SHARE, LEAST)
+        available = self._level.available if self._level is not None else 0
+        return (
+            now < self._believed_until
+            and available > self._believed_available - worse
+            and self._held < self._believed_held + worse
+        )
 
     def _blames(self, held: int) -> bool:
         level = self._level

@@ -367,7 +367,10 @@ class Guard:
         if watch.shortage(self._measure(reading)) is None:
             watch.believe(self._meter.cost(reading.resident))
             return None
-        return self._hold_and_confirm(0)
+        breach = self._hold_and_confirm(0)
+        if breach is None:  # what is available goes up and down around the floor: the tree is to run meanwhile
+            watch.believe(self._meter.cost(reading.resident))
+        return breach
 
     def _alert_watch(self) -> Watch | None:
         """Return the watch over the floor; None when there is no floor, or an answer to a breach is under way."""

@@ -93,6 +93,29 @@ def test_a_tree_that_was_measured_as_too_small_is_believed_for_a_while():
     assert not watch.threatens(2 * GB)
 
 
+def test_nothing_is_believed_any_more_when_the_machine_loses_more():
+    gauge = Readings(499 * MB)
+    watch = a_watch(gauge)
+    assert watch.threatens(2 * GB)
+    gauge.available = 501 * MB
+    assert watch.shortage(2 * GB) is None
+    watch.believe(0.001)
+    gauge.available = 499 * MB
+    watch.shortage(0)  # looks now
+    assert not watch.threatens(2 * GB)
+    gauge.available = 100 * MB
+    watch.shortage(0)
+    assert watch.threatens(2 * GB)
+
+
+def test_nothing_is_believed_any_more_of_a_tree_that_grows():
+    watch = a_watch(Readings(100 * MB))
+    assert watch.threatens(2 * GB)
+    watch.believe(0.001)
+    assert not watch.threatens(2 * GB + 32 * MB)
+    assert watch.threatens(2 * GB + 64 * MB)
+
+
 def test_a_machine_that_has_enough_again_is_noticed():
     gauge = Readings(100 * MB)
     watch = a_watch(gauge)
