@@ -308,7 +308,7 @@ class Session(Tie):
         if self.lifting is None or not self.lifting.is_clamped():
             return []
         level = self.lifting.loosen()
-        answer = self._ask("usage")
+        answer = self._ask_twice("usage")
         self.lifting.tighten(level)
         if not answer:
             return []
@@ -322,7 +322,7 @@ class Session(Tie):
 
     def _passed_unseen(self, when: str) -> list[Breach]:
         """Return the breach of a test that came and went between two looks of the guard."""
-        answer = self._ask("usage")
+        answer = self._ask_twice("usage")
         if not answer:
             return []
         from pytest_memguard.suite.unseen import passed_unseen

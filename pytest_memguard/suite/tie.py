@@ -269,6 +269,10 @@ class Tie:
             return {}
         return {} if "error" in answer else answer
 
+    def _ask_twice(self, operation: str) -> dict[str, Any]:
+        """Ask the guard, once more if the test has closed the connection: what it did is to be explained."""
+        return self._ask(operation) or self._ask(operation)
+
     def _ask_surely(self, operation: str, **facts: object) -> dict[str, Any]:
         """Ask the guard, another one if need be. Raises RuntimeError when none answers."""
         for _ in range(2):
@@ -302,6 +306,7 @@ class Tie:
         finally:
             if was_subreaper:
                 subreaper.become_subreaper()
+        self.board.close_descriptor()  # the guard has it by now; a test may close ours, and open another in its place
         self._watch_for_lifts()
 
     def show_again(self) -> None:

@@ -185,6 +185,7 @@ class Result:
     def counts(self) -> dict[str, int]:
         """The last line of pytest: `{"passed": 2, "failed": 1}`."""
         lines = [line for line in self.out.splitlines() if re.search(r"\d+ \w+.* in [\d.]+s", line)]
+        assert lines, self
         found = re.findall(r"(\d+) (passed|failed|error|skipped|warning|rerun|xfailed|deselected)", lines[-1])
         return {kind: int(number) for number, kind in found}
 

@@ -168,6 +168,23 @@ def test_closing_all_descriptors_costs_no_more_than_without_memguard(sessions: S
     assert result.counts == {"passed": 3, "failed": 2}, result
 
 
+def test_a_block_that_is_refused_is_explained_when_the_test_has_closed_our_connection(sessions: Sessions) -> None:
+    sessions.write(
+        "test_one.py",
+        """
+        import os
+        def test_first(): pass
+        def test_block(): os.closerange(100, 5000); bytearray(400 << 20)
+        def test_more(): os.closerange(100, 5000); bytearray(400 << 20)
+        def test_last(): os.closerange(100, 5000)
+        """,
+    )
+    result = sessions.run("-s", "--mem-limit=150")
+    assert result.counts == {"passed": 2, "failed": 2}, result
+    assert result.out.count("a block was refused: it does not fit into what is left of") >= 2, result
+    assert result.err == ""
+
+
 def test_descriptors_that_a_test_opened_in_place_of_ours_are_not_touched(sessions: Sessions) -> None:
     sessions.write(
         "test_one.py",

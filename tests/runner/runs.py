@@ -227,8 +227,8 @@ class Memguard:
         return bool(self._runs) and all(run.process.poll() is not None for run in self._runs)
 
     def log_lines(self, name: str = "memory.log") -> list[dict[str, Any]]:
-        """Return the lines of a log."""
-        return [json.loads(line) for line in (self.folder / name).read_text().splitlines()]
+        """Return the lines of a log; of one that is just being written, the reader may see the first half."""
+        return [json.loads(line) for line in (self.folder / name).read_text().splitlines(True) if line.endswith("\n")]
 
     def processes(self) -> dict[int, str]:
         """Return every living process of these runs, with its command line."""

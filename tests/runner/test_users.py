@@ -68,7 +68,12 @@ def become_other(folder: Path) -> list[str]:
 
 
 def test_a_process_of_another_user_is_named_as_a_survivor(memguard: Memguard, folder: Path, python: str) -> None:
-    script = '"$@" sleep 50 & echo $! > sleeper; exec "$0" "$PROGRAM" --mb 60 --hold'
+    # The memory is taken once the sleeper is the other user's: until then it may be ended like any other.
+    script = """
+        "$@" sleep 50 & echo $! > sleeper
+        while kill -0 $! && [ "$(stat -c %u:%N /proc/$!/exe)" = "$(stat -c %u:%N /proc/$$/exe)" ]; do :; done
+        exec "$0" "$PROGRAM" --mb 60 --hold
+    """
     words = ["sh", "-c", script, python, *become_other(folder)]
     run = memguard.start_as(
         [*AS_NOBODY, python, *MEMGUARD_TEST[1:]],
