@@ -445,7 +445,8 @@ class Guard:
         """Emit what is due; where nobody asked for it, only if there is time before the limit."""
         if not self._sinks or not (self._sinks.show() or self._has_room(reading)):
             return
-        if not self._warned and budgets.reaches_warning(self._total(reading), self._budget):
+        is_near = budgets.reaches_warning(self._total(reading), self._budget)
+        if is_near and not self._warned and self._has_room(reading):  # a notifier takes 1 ms to start
             self._warned = True
             self._sinks.emit(events.WARNING, snapshot=self.snapshot(events.WARNING))
         if reading.time >= self._next_snapshot:
