@@ -56,6 +56,7 @@ def create(place: str, name: str) -> int:
     descriptor = os.open(hidden, flags, 0o600)
     lock(descriptor)
     try:
+        os.fchmod(descriptor, 0o600)  # a log that a strange umask made unreadable could not be removed either
         os.rename(hidden, f"{place}/{name}")
     except OSError:
         os.close(descriptor)
@@ -151,6 +152,7 @@ def _make(place: str) -> None:
     for path in reversed(missing):
         try:
             os.mkdir(path, 0o700)
+            os.chmod(path, 0o700)  # whatever the umask is: ~/.local is not ours alone
         except FileExistsError:  # another run was quicker
             pass
 

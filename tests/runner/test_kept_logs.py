@@ -88,9 +88,10 @@ def test_a_quiet_run_is_kept_and_says_nothing(memguard: Memguard, logs: Kept) ->
     assert (run.command, run.verdict, run.exit_status) == ("sh -c exit 3", "failed", 3)
 
 
-def test_folder_and_files_are_the_users_alone_whatever_the_umask(memguard: Memguard, logs: Kept) -> None:
-    open_to_all = ["sh", "-c", 'umask 0; exec "$@"', "sh"]
-    assert memguard.start_as([*open_to_all, *MEMGUARD_TEST], "true").wait().status == 0
+@pytest.mark.parametrize("umask", ["0", "0777"])
+def test_folder_and_files_are_the_users_alone_whatever_the_umask(memguard: Memguard, logs: Kept, umask: str) -> None:
+    with_umask = ["sh", "-c", f'umask {umask}; exec "$@"', "sh"]
+    assert memguard.start_as([*with_umask, *MEMGUARD_TEST], "true").wait().status == 0
     for part in (logs.state, logs.folder.parent, logs.folder):
         assert stat.S_IMODE(part.stat().st_mode) == 0o700
     (name,) = logs.names()
