@@ -56,7 +56,7 @@ def create(place: str, name: str) -> int:
     descriptor = os.open(hidden, flags, 0o600)
     lock(descriptor)
     try:
-        os.fchmod(descriptor, 0o600)  # a log that a strange umask made unreadable could not be removed either
+        _set_mode(descriptor, 0o600)  # one that cannot be read could not be removed either
         os.rename(hidden, f"{place}/{name}")
     except OSError:
         os.close(descriptor)
@@ -152,9 +152,17 @@ def _make(place: str) -> None:
     for path in reversed(missing):
         try:
             os.mkdir(path, 0o700)
-            os.chmod(path, 0o700)  # whatever the umask is: ~/.local is not ours alone
+            _set_mode(path, 0o700)  # ~/.local is not ours alone
         except FileExistsError:  # another run was quicker
             pass
+
+
+def _set_mode(file: str | int, mode: int) -> None:
+    """Give a file that we made the mode it should have whatever the umask took away."""
+    try:
+        os.chmod(file, mode)
+    except OSError:  # a file system without modes
+        pass
 
 
 def _is_someone_elses(owner: int) -> bool:
