@@ -50,10 +50,13 @@ def test_a_run_of_another_folder_names_it(companion, written):
     written("bun test", directory=f"{companion.state}/shop")
     written("make", directory="/srv/other")
     written("true")
+    long = "/srv/a/folder/that/just/fits"
+    written("true", directory=long)
     lines = companion("runs").out.splitlines()[1:]
-    assert lines[0].endswith("true")
-    assert lines[1].endswith("make  (in /srv/other)")
-    assert lines[2].endswith("bun test  (in ~/shop)")
+    assert lines[0].endswith(f"true  (in {long})")
+    assert lines[1].endswith("true")
+    assert lines[2].endswith("make  (in /srv/other)")
+    assert lines[3].endswith("bun test  (in ~/shop)")
 
 
 def test_only_those_of_this_folder_keep_their_numbers(companion, written):

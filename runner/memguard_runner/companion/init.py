@@ -121,7 +121,8 @@ def _from_runs(path: str, directory: str) -> int:
 
 def _ask(path: str, limit: str, reason: str) -> tuple[str, str]:
     """Ask for the limit until it is one; Enter takes the proposed one."""
-    print(f"A [tool.memguard] table for {printable(path)}. {reason[0].upper()}{reason[1:]}:")  # noqa: T201
+    print(f"A [tool.memguard] table for {printable(path)}.")  # noqa: T201
+    print(f"The limit, in {reason} (Enter takes it):")  # noqa: T201
     while True:
         try:
             answer = input(f"limit [{limit}]: ").strip()

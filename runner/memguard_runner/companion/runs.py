@@ -113,15 +113,15 @@ def _table(runs: list[KeptRun], here: str, width: int) -> list[str]:
     lines = [heads[0] + "  COMMAND"]
     for head, each in zip(heads[1:], runs, strict=True):
         room = width - len(head) - len("  ")
-        where = "" if each.directory in (here, "") else _where(each.directory, room)
-        room = max(LEAST_ROOM, room - columns(where))
-        lines.append(f"{head}  {cut(shorten(printable(each.command), room), room)}{where}")
+        command = shorten(printable(each.command), max(LEAST_ROOM, room))
+        where = "" if each.directory in (here, "") else _where(each.directory, room, room - columns(command))
+        lines.append(f"{head}  {cut(command, max(LEAST_ROOM, room - columns(where)))}{where}")
     return lines
 
 
-def _where(directory: str, room: int) -> str:
-    """Return the folder in half of the room at most: its end tells more than its beginning."""
-    most = max(LEAST_FOLDER, room // 2 - len("  (in )"))
+def _where(directory: str, room: int, spare: int) -> str:
+    """Return the folder in half of the room, or what the command can spare: its end tells more than its beginning."""
+    most = max(LEAST_FOLDER, max(room // 2, spare) - len("  (in )"))
     return f"  (in {cut(printable(_from_home(directory))[::-1], most)[::-1]})"
 
 
