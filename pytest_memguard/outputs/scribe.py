@@ -17,7 +17,7 @@ MOST_WAITING = 50  # pieces of work kept for a disk that hangs: 50 snapshots of 
 
 
 class Scribe:
-    """Does pieces of work one after the other, in a thread; none of them may raise."""
+    """Does pieces of work one after the other, in a thread."""
 
     def __init__(self) -> None:
         self._waiting: list[Callable[[], object]] = []
@@ -55,4 +55,7 @@ class Scribe:
                     self._at_work.release()
                     return
                 work = self._waiting.pop(0)
-            work()
+            try:
+                work()
+            except Exception:  # nobody asked for it, so nobody is told; what follows may work
+                pass
