@@ -18,7 +18,7 @@ MOST_MARGIN = 1.0
 LEAST_MARGIN = 25 * MB
 ABOVE_STOPPED = 0.25
 STEP = 50 * MB
-WENT_THROUGH = (events.OK, events.FAILED)  # a failed test needed its memory all the same
+STOPPED = (events.MEMORY, events.FAILED)  # in a pytest session that fails at its limit, a test was stopped
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +70,10 @@ def advise(runs: Iterable[PastRun], key: Callable[[str], str | None]) -> tuple[l
             left_out += 1
             continue
         advice = groups.setdefault(name, Advice(name))
-        if run.verdict in WENT_THROUGH:
-            advice.peaks.append(run.peak)
-        elif run.verdict == events.KERNEL_OOM or (run.verdict == events.MEMORY and run.peak >= run.limit):
+        reached = run.peak >= run.limit
+        if run.verdict == events.OK or (run.verdict == events.FAILED and not (run.limit and reached)):
+            advice.peaks.append(run.peak)  # a failed test needed its memory all the same
+        elif run.verdict == events.KERNEL_OOM or (run.verdict in STOPPED and reached):
             advice.stopped.append(run.peak)
         else:  # also one that was stopped below its limit, because the machine ran short
             advice.broken_off.append(run.peak)

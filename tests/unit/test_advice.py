@@ -91,3 +91,10 @@ def test_a_run_that_was_stopped_for_the_machine_did_not_need_more_than_its_limit
     (one,), _ = advise([PastRun("bun test", "memory", 300 * MB, 800 * MB)], str)
     assert (one.stopped, one.broken_off) == ([], [300 * MB])
     assert "leaks" not in " ".join(one.how())
+
+
+def test_a_session_that_failed_at_its_limit_needs_more_than_was_seen():
+    (one,), _ = advise([PastRun("pytest", "failed", 104 * MB, 100 * MB)], str)
+    assert (one.at_least, one.peaks, one.stopped) == (True, [], [104 * MB])
+    (one,), _ = advise([PastRun("pytest", "failed", 99 * MB, 100 * MB)], str)
+    assert (one.at_least, one.peaks, one.stopped) == (False, [99 * MB], [])
