@@ -186,6 +186,7 @@ class Suite:
         self.cookie = uuid.uuid4().hex
         self.environ = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
         self.environ |= {VARIABLE: self.cookie, "COLUMNS": "200", "PYTHONDONTWRITEBYTECODE": "1"}
+        self.environ["MEMGUARD_NOTIFY"] = "false"  # a notifier may outlive the session
         # Other plugins take more time to import (1 s) than most of these suites take to run.
         addopts = "-p no:randomly -p no:anyio -p no:hypothesispytest -p no:timeout"
         (folder / "pytest.ini").write_text(f"[pytest]\naddopts = {addopts}\nfilterwarnings = error\n")
