@@ -21,6 +21,11 @@ class ReadError(MemguardError):
     """The system did not tell what memguard must know."""
 
 
+def reason_of(error: Exception) -> str:
+    """Return why something could not be read or written: the system's own words where it has some."""
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+
+
 def quote(value: object) -> str:
     """Return `value` as a message shows it: in quotes where it is text, shortened, one line, printable."""
     if value is True or value is False:  # as TOML writes them

@@ -6,7 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from pytest_memguard.errors import MemguardError, printable
+from pytest_memguard.errors import MemguardError, printable, reason_of
 
 from .gather import LONGEST_LINE, Gatherer
 
@@ -62,7 +62,7 @@ def named(path: str) -> str:
 
 
 def _cannot_read(path: str, error: Exception) -> MemguardError:
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    reason = reason_of(error)
     cure = "; `memguard runs` lists the runs that are known" if isinstance(error, FileNotFoundError) else ""
     return MemguardError(f"cannot read {named(path)}: {reason}{cure}")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 
+from pytest_memguard.errors import reason_of
 from pytest_memguard.units import format_seconds, format_size
 
 from .postmortem import reason
@@ -143,7 +144,7 @@ def append(path: str, text: str) -> str:
         # O_NONBLOCK: a FIFO that nobody reads fails at once.
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
     except (OSError, ValueError) as error:
-        return _reason(error)
+        return reason_of(error)
     try:
         facts = os.fstat(descriptor)
         if stat.S_ISREG(facts.st_mode) and facts.st_size + len(data) > LARGEST:
@@ -153,7 +154,7 @@ def append(path: str, text: str) -> str:
             os.ftruncate(descriptor, facts.st_size)  # half a table would spoil what follows
             return "no space left on device"
     except OSError as error:
-        return _reason(error)
+        return reason_of(error)
     finally:
         os.close(descriptor)
     return ""
@@ -178,7 +179,3 @@ def _sentence(text: str) -> str:
 
 def _joined(parts: Sequence[str]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n\n"
-
-
-def _reason(error: Exception) -> str:
-    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)

@@ -12,6 +12,7 @@ import time
 from errno import ENOSPC
 
 from pytest_memguard.engine.commandline import printable, shorten
+from pytest_memguard.errors import reason_of
 from pytest_memguard.jsonline import encode
 from pytest_memguard.units import megabytes
 
@@ -95,7 +96,7 @@ class Log:
     def _warn(self, error: Exception) -> None:
         if not self._warned:
             self._warned = True
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            reason = reason_of(error)
             self._console.line(
                 f"warning: cannot write the log {self.path!r}: {reason}; the guarding goes on without it "
                 "(choose another file with -l, MEMGUARD_LOG or log in [tool.memguard])"

@@ -13,6 +13,8 @@ import time
 from binascii import crc32
 from errno import EACCES, EAGAIN
 
+from pytest_memguard.errors import reason_of
+
 from .log import append
 
 MOST_BYTES = 50 << 20  # of all kept logs together
@@ -185,6 +187,6 @@ def trouble(place: str) -> str:
             os.unlink(path)
     except (OSError, ValueError) as error:
         where = getattr(error, "filename", None) or place
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        reason = reason_of(error)
         return f"{where!r}: {reason}; make it a folder that you can write to, or set XDG_STATE_HOME to another one"
     return ""

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from pytest_memguard.errors import MemguardError
+from pytest_memguard.errors import MemguardError, reason_of
 from pytest_memguard.session import Session
 
 TYPE_CHECKING = False
@@ -56,7 +56,7 @@ def guard(config: pytest.Config, plan: Plan, shared: dict[str, Any] | None, name
         spool = None if worker else _prepare_for_the_worst(config, session)
         session.start()
     except (MemguardError, OSError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        reason = reason_of(error)
         raise pytest.UsageError(
             f"memguard: cannot guard this session: {reason}; --mem-limit=0 runs it without"
         ) from None

@@ -8,7 +8,7 @@ import sys
 import tempfile
 
 from pytest_memguard.config import find_config, load_settings
-from pytest_memguard.errors import MemguardError, printable
+from pytest_memguard.errors import MemguardError, printable, reason_of
 from pytest_memguard.settings import PYTEST, read_environment
 from pytest_memguard.units import format_seconds, format_size
 
@@ -159,7 +159,7 @@ def why_folder_not_writable(folder: str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) and error.strerror else str(error)).lower()
+    return reason_of(error).lower()
 
 
 def _room(path: str) -> int | None:

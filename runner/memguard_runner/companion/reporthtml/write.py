@@ -7,7 +7,7 @@ import stat
 import sys
 from typing import TYPE_CHECKING
 
-from pytest_memguard.errors import MemguardError, printable
+from pytest_memguard.errors import MemguardError, printable, reason_of
 
 from .page import MOST_CHARTS, page
 
@@ -41,7 +41,7 @@ def write(logs: Iterable[LogFacts], path: str) -> str:
     try:
         _save(path, document)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        reason = reason_of(error)
         raise MemguardError(f"cannot write '{printable(path)}': {reason}; name another file (--html FILE)") from None
     runs = "1 run" if count == 1 else f"{count:,} runs"
     return f"{printable(path)}: {runs}, {(len(document) + 1023) // 1024} KB; open it in a browser"
