@@ -109,10 +109,9 @@ def _swap(_situation: Situation) -> list[Finding]:
 def _swap_sizes() -> tuple[int, int]:
     """Return how much swap there is and how much of it is used; Linux does not need psutil for it."""
     if LINUX:
-        words = [line.split() for line in _read("/proc/meminfo").splitlines()]
-        sizes = {fields[0]: int(fields[1]) << 10 for fields in words if len(fields) == 3 and fields[1].isdigit()}
-        total = sizes.get("SwapTotal:", 0)
-        return total, total - sizes.get("SwapFree:", total)
+        sizes = machine.meminfo_figures(_read("/proc/meminfo").encode(), b"SwapTotal", b"SwapFree")
+        total = sizes.get(b"SwapTotal", 0)
+        return total, total - sizes.get(b"SwapFree", total)
     import psutil
 
     swap = psutil.swap_memory()
