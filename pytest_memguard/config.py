@@ -65,6 +65,14 @@ class ConfigFile:
         return self.commands[best] if best else None
 
 
+def working_directory() -> str:
+    """Return the working directory, "" when it is gone."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
+
+
 def load_settings(
     command: Sequence[str],
     options: Mapping[str, object],

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
+from pytest_memguard.config import working_directory
 from pytest_memguard.engine import board as boards
 from pytest_memguard.engine import readers, signals
 from pytest_memguard.engine.board import Board
@@ -27,13 +28,6 @@ if TYPE_CHECKING:
     from .options import Plan
 
 COOKIE = "MEMGUARD_RUN"
-
-
-def _directory() -> str:
-    try:
-        return os.getcwd()
-    except OSError:  # it is gone
-        return ""
 
 
 class Tie:
@@ -196,7 +190,7 @@ class Tie:
             "folder": folder_of(name),
             "pid": os.getpid(),
             "command": sys.argv,
-            "directory": _directory(),
+            "directory": working_directory(),
             "kept": folder(os.environ, sys.platform),
             "plan": self.plan.as_facts(),
         }

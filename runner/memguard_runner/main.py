@@ -60,17 +60,17 @@ def _run(options: command_line.Options) -> int:
 
         return _print(f"memguard-test {version('pytest-memguard')}\n")
 
-    from pytest_memguard.config import load_settings
+    from pytest_memguard.config import load_settings, working_directory
     from pytest_memguard.engine import readers
 
-    directory = _directory()
+    directory = working_directory()
     settings = load_settings(options.command, options.for_loader(), os.environ, directory or _GONE)
-    if directory is None and settings.log and settings.log.startswith(_GONE + "/"):
+    if not directory and settings.log and settings.log.startswith(_GONE + "/"):
         raise UsageError(
             f"the working directory does not exist any more, so the log ({settings.source('log')}) has no place: "
             "change to another directory, or give the log's whole path"
         )
-    if directory is None and options.watch and options.mode == "run":
+    if not directory and options.watch and options.mode == "run":
         raise UsageError(
             "the working directory does not exist any more, so there is nothing to watch: change to another directory"
         )
@@ -87,13 +87,6 @@ def _run(options: command_line.Options) -> int:
     from .front import run_guarded
 
     return run_guarded(options.command, settings, reader)
-
-
-def _directory() -> str | None:
-    try:
-        return os.getcwd()
-    except OSError:  # it was deleted
-        return None
 
 
 def _print(text: str) -> int:

@@ -11,6 +11,7 @@ import sys
 import time
 
 from pytest_memguard import events
+from pytest_memguard.config import working_directory
 from pytest_memguard.engine import machine, readers, signals
 from pytest_memguard.engine.budget import Budget
 from pytest_memguard.engine.commandline import display
@@ -171,7 +172,7 @@ def supervise(setup: Setup, pid: int, started: float, kernel: KernelKills) -> in
         log=settings.log,
         reader=reader.name,
         started=time.time() - (time.monotonic() - started),
-        directory=_directory(),
+        directory=working_directory(),
         floor=settings.min_available or 0,
         floor_source=settings.source("min_available") if settings.min_available else "",
     )
@@ -327,14 +328,6 @@ def _warn_about_memory(settings: Settings, console: Console) -> None:
     line = warning(settings.limit, settings.source("limit"), floor, floor_source, option="--min-available")
     if line:
         console.line(line)
-
-
-def _directory() -> str:
-    """Return where the command was started, "" when that is gone."""
-    try:
-        return os.getcwd()
-    except OSError:
-        return ""
 
 
 def _group(pid: int) -> int:

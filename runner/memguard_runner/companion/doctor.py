@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from memguard_runner import statuses
+from pytest_memguard.config import working_directory
 from pytest_memguard.errors import printable
 
 from .checkup import configuration, installation, memory, processes, selftest, shown, surroundings
@@ -82,11 +83,7 @@ def _self_test(situation: Situation) -> list[Finding]:
 
 
 def _situation() -> Situation:
-    try:
-        directory = os.getcwd()
-    except OSError:
-        directory = ""
-    return Situation(dict(os.environ), directory)
+    return Situation(dict(os.environ), working_directory())
 
 
 def _width() -> int:

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from memguard_runner import statuses
-from pytest_memguard.config import load_settings
+from pytest_memguard.config import load_settings, working_directory
 from pytest_memguard.errors import UsageError, printable
 from pytest_memguard.outputs import undelivered
 from pytest_memguard.outputs.announcement import of_trial
@@ -48,10 +48,7 @@ def run(options: argparse.Namespace) -> int:
     except ValueError as error:
         raise UsageError(f"--timeout: {error}, got {options.timeout!r}") from None
     given = {"notify_command": options.notify_command, "profile": options.profile}
-    try:
-        directory = os.getcwd()
-    except OSError:
-        directory = "/"
+    directory = working_directory() or "/"
     settings = load_settings((), {name: value for name, value in given.items() if value}, os.environ, directory)
     works = _list(settings) if options.list else _try(settings, options.title, options.text, directory, timeout)
     _show_settings(settings)

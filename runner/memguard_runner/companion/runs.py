@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from memguard_runner import statuses
 from pytest_memguard.analysis import kept
-from pytest_memguard.config import load_settings
+from pytest_memguard.config import load_settings, working_directory
 from pytest_memguard.engine.commandline import printable, shorten
 from pytest_memguard.engine.members import EVERYTHING
 from pytest_memguard.errors import UsageError
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the table, or JSON."""
     found = kept.survey()
-    here = _here()
+    here = working_directory() or "(gone)"
     chosen = [each for each in found.runs if not options.here or _is_below(each.directory, here)]
     shown = chosen if options.all else chosen[: options.n]
     why_none = _why_none(found)
@@ -168,13 +168,6 @@ def _why_none(found: Survey) -> str:
         if not settings.keep:
             return f"keep is 0 ({settings.source('keep')})"
     return trouble(found.folder)
-
-
-def _here() -> str:
-    try:
-        return os.getcwd()
-    except OSError:  # it is gone
-        return "(gone)"
 
 
 def _is_below(directory: str, here: str) -> bool:

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from memguard_runner import statuses
-from pytest_memguard.config import load_settings
+from pytest_memguard.config import load_settings, working_directory
 from pytest_memguard.engine import machine, readers
 from pytest_memguard.engine.commandline import shorten
 from pytest_memguard.errors import ReadError, UsageError, quote
@@ -67,11 +67,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _forecast(word: str | None, now: MemoryNow, root: str) -> Forecast:
     """Return what the limit on the command line, or else the configured one, would leave. Raises UsageError."""
-    try:
-        directory = os.getcwd()
-    except OSError:  # it was deleted
-        directory = "/"
-    settings = load_settings((), {}, os.environ, directory)
+    settings = load_settings((), {}, os.environ, working_directory() or "/")
     limit, source = settings.limit, settings.source("limit")
     if word is not None:
         source = "given"
