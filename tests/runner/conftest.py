@@ -6,6 +6,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
+from listeners import listening
 from runs import Memguard
 
 # A shell that starts pytest in the background has it ignore these, and what is ignored stays so in its programs.
@@ -19,6 +20,7 @@ for _number, _usual in (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from http.server import HTTPServer
     from pathlib import Path
 
 
@@ -28,3 +30,10 @@ def memguard(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Memguar
     runs = Memguard(tmp_path, getattr(request, "param", None))
     yield runs
     runs.clean_up()
+
+
+@pytest.fixture
+def server() -> Iterator[HTTPServer]:
+    """Whoever is notified over a network, on loopback; what was posted is in `heard`."""
+    with listening() as served:
+        yield served

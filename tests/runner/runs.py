@@ -25,7 +25,7 @@ import pytest
 from pytest_memguard.engine.subreaper import become_subreaper
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = ROOT / "tests" / "programs"
@@ -274,3 +274,17 @@ def collect_orphans(others: set[int]) -> None:
             with contextlib.suppress(psutil.Error, ChildProcessError):
                 if child.status() == psutil.STATUS_ZOMBIE:
                     os.waitpid(child.pid, os.WNOHANG)
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, kilobytes: int) -> Iterator[Path]:
+    """Mount a tmpfs of so many KB."""
+    disk = folder / "disk"
+    disk.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "memguard-test", str(disk)]
+    if subprocess.run(words, check=False, capture_output=True, timeout=PATIENCE).returncode != 0:
+        pytest.skip("a tmpfs cannot be mounted here")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True, timeout=PATIENCE)

@@ -7,21 +7,30 @@ import fcntl
 import json
 import os
 import stat
-import subprocess
 import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
-from runs import MEMGUARD_TEST, PATIENCE, RECORDER, Memguard, as_root, both_readers, linux, program, python, wait_for
+from runs import (
+    MEMGUARD_TEST,
+    RECORDER,
+    Memguard,
+    as_root,
+    both_readers,
+    linux,
+    program,
+    python,
+    small_disk,
+    wait_for,
+)
 
 from pytest_memguard.analysis import kept
 from pytest_memguard.outputs.kept import folder
 from pytest_memguard.outputs.runfolder import is_name, name_for, prune
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 HOG = program("hog.py", "--mb", 200, "--rate", 300)
@@ -255,20 +264,6 @@ def test_on_a_full_disk_there_is_no_word_and_no_empty_log(memguard: Memguard) ->
         assert "warning" not in result.err
         assert "memguard report" not in result.err
         assert os.listdir(disk / "memguard" / "runs") == []
-
-
-@contextlib.contextmanager
-def small_disk(place: Path, kilobytes: int) -> Iterator[Path]:
-    """Mount a tmpfs of so many KB."""
-    disk = place / "disk"
-    disk.mkdir()
-    words = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "memguard-test", str(disk)]
-    if subprocess.run(words, check=False, capture_output=True, timeout=PATIENCE).returncode != 0:
-        pytest.skip("a tmpfs cannot be mounted here")
-    try:
-        yield disk
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True, timeout=PATIENCE)
 
 
 # -- the folder -------------------------------------------------------------------------------------------------------

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from runs import PATIENCE, Memguard, as_root, linux, program, wait_for
+from runs import Memguard, as_root, linux, program, small_disk, wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 WARNING = "memguard: warning: cannot write the log"
@@ -126,20 +123,6 @@ def read_some(descriptor: int) -> bytes:
         return os.read(descriptor, 65536)
     except BlockingIOError:
         return b""
-
-
-@contextmanager
-def small_disk(folder: Path, kilobytes: int) -> Iterator[Path]:
-    """Mount a tmpfs of so many KB."""
-    disk = folder / "disk"
-    disk.mkdir()
-    words = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "memguard-test", str(disk)]
-    if subprocess.run(words, check=False, capture_output=True, timeout=PATIENCE).returncode != 0:
-        pytest.skip("a tmpfs cannot be mounted here")
-    try:
-        yield disk
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True, timeout=PATIENCE)
 
 
 def parsed(path: Path) -> list[str]:

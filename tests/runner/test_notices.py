@@ -8,9 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +31,7 @@ from runs import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from http.server import HTTPServer
 
     from desktops import Desktop
 
@@ -372,36 +370,6 @@ def test_when_the_guard_is_killed_the_notifiers_end_with_the_tree(notified: Noti
     wait_until_gone(below)
 
 
-class Heard(BaseHTTPRequestHandler):
-    """Keeps what is posted; `/slow` is never answered in time, `/wrong` is refused."""
-
-    heard: list[dict[str, Any]]
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.path == "/wrong":
-            self.send_error(403)
-            return
-        self.server.heard.append(json.loads(body))  # type: ignore[attr-defined]
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def server() -> Iterator[HTTPServer]:
-    served = HTTPServer(("127.0.0.1", 0), Heard)
-    served.heard = []  # type: ignore[attr-defined]
-    thread = threading.Thread(target=served.serve_forever)
-    thread.start()
-    yield served
-    served.shutdown()
-    thread.join(PATIENCE)
-    served.server_close()
-
-
 def test_addresses_are_notified_through_apprise_and_one_that_refuses_is_kept(
     notified: Notified, server: HTTPServer
 ) -> None:
@@ -410,7 +378,8 @@ def test_addresses_are_notified_through_apprise_and_one_that_refuses_is_kept(
     urls = f"json://localhost:{port}/right json://localhost:{port}/wrong"
     result = notified.run("-t", 60, *HOG, env={"MEMGUARD_NOTIFY_URLS": urls})
     assert result.status == 137
-    (heard,) = server.heard  # type: ignore[attr-defined]
+    ((_, body),) = server.heard  # type: ignore[attr-defined]
+    heard = json.loads(body)
     assert heard["title"] == "memguard stopped a command"
     assert "limit 60 MB" in heard["message"]
     failed = json.loads((notified.folder / FAILED).read_text())

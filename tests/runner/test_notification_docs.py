@@ -6,8 +6,6 @@ import json
 import os
 import shutil
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +17,7 @@ else:
     import tomli as tomllib
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from http.server import HTTPServer
 
 PAGE = (ROOT / "docs" / "notifications.md").read_text()
 HOG = program("hog.py", "--mb", 300, "--rate", 300)
@@ -37,29 +35,6 @@ def example(title: str) -> str:
     source = "\n".join(lines).rstrip() + "\n"
     tomllib.loads(source)
     return source
-
-
-class Kept(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        self.server.heard.append((self.headers["Title"], body))  # type: ignore[attr-defined]
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def server() -> Iterator[HTTPServer]:
-    served = HTTPServer(("127.0.0.1", 0), Kept)
-    served.heard = []  # type: ignore[attr-defined]
-    thread = threading.Thread(target=served.serve_forever)
-    thread.start()
-    yield served
-    served.shutdown()
-    thread.join(PATIENCE)
-    served.server_close()
 
 
 def killed_with(memguard: Memguard, configuration: str, **environ: str) -> None:
