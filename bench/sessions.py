@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_memguard.engine import subreaper
+from pytest_memguard.processes import subreaper
 
 from . import processes
 from .context import HERE, CannotMeasure

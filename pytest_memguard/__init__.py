@@ -8,11 +8,11 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .config import load_settings
+    from .config.load import load_settings
+    from .config.settings import Settings
     from .errors import MemguardError, ReadError, UsageError
     from .events import Outcome, ProcessFigure, Run, Snapshot
     from .hookspecs import hookimpl
-    from .settings import Settings
     from .units import format_size, parse_size
 
 __all__ = [

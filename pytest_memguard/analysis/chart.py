@@ -13,7 +13,7 @@ from pytest_memguard.units import MB, format_seconds, format_size
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .facts import Point, RunFacts
+    from .model import Point, RunFacts
 
 HEADROOM = 1.05  # of the scale above what is shown
 FAR_ABOVE = 4  # a limit so many times the peak is not drawn: it would leave the run in the lowest row

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_memguard.units import MB
 
-from .facts import Held, TestMoment
+from .model import Held, TestMoment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

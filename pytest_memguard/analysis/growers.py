@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from .chart import snapshots_of
-from .shape import WARM_UP
+from .classify import WARM_UP
 
 if TYPE_CHECKING:
-    from .facts import RunFacts
+    from .model import RunFacts
 
 
 class Grower(NamedTuple):

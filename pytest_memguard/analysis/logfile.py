@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from pytest_memguard.errors import MemguardError, printable, reason_of
 
-from .gather import LONGEST_LINE, Gatherer
+from .collect import LONGEST_LINE, Gatherer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import BinaryIO
 
-    from .facts import LogFacts
+    from .model import LogFacts
 
 STANDARD_INPUT = "-"
 _EVERY = 2000  # lines between two calls of `progress`

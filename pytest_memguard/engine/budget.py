@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .members import Reading
+    from pytest_memguard.processes.model import Reading
 
 WITHIN = "within"
 DOUBT = "doubt"  # the bounds leave it open: the footprint must be measured

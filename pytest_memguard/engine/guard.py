@@ -11,24 +11,24 @@ from __future__ import annotations
 import time
 
 from pytest_memguard import events
+from pytest_memguard.processes.command_line import display
+from pytest_memguard.processes.model import ENDED
 
 from . import budget as budgets
-from . import pace
-from .commandline import display
+from . import polling
+from .cpu_time import Idleness
 from .history import FIRST_SPAN, NEW_PEAK, Curve, History, Peak
-from .idleness import Idleness
-from .members import ENDED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
 
     from pytest_memguard.outputs.sinks import Sinks
+    from pytest_memguard.processes.model import Member, Reader, Reading
 
     from .budget import Budget
-    from .enforce import Ending, Enforcer
-    from .floor import Watch
-    from .members import Member, Reader, Reading
+    from .enforcer import Ending, Enforcer
+    from .low_memory import Watch
     from .meter import Meter
     from .tree import Tree
 else:
@@ -131,7 +131,7 @@ class Guard:
         self._interval = interval
         self._grace = grace
         self._idleness = Idleness(reader, tree, processors)
-        self._speed = pace.plausible_speed(processors)
+        self._speed = polling.plausible_speed(processors)
         self._fastest = self._speed * 8  # a burst between two close looks must not set the pace for ever
         self._started = started
         self._next_snapshot = started + interval
@@ -176,7 +176,7 @@ class Guard:
             before = time.monotonic()
             self._tell(reading)
             told_in = time.monotonic() - before  # starting a notifier takes a millisecond, in which the tree may grow
-            delay = pace.next_look(headroom, self._speed, reading.growth_speed)
+            delay = polling.next_look(headroom, self._speed, reading.growth_speed)
             self._idleness.looked(headroom)
             self._sleep(delay - told_in)
 
@@ -212,7 +212,7 @@ class Guard:
             headroom = self._idleness.headroom_left(self._speed)
             if headroom <= 0:
                 return
-            delay = pace.next_look(headroom, self._speed)
+            delay = polling.next_look(headroom, self._speed)
 
     def _longest_gap(self, last: Reading) -> float:
         """Return the seconds after which a look is taken though hardly anybody worked."""
@@ -225,7 +225,7 @@ class Guard:
     def _gap_for_the_limit(self, last: Reading) -> float:
         """Return how long what nobody watches may go without a look."""
         if self._sinks.show():
-            return pace.SLOWEST  # the peak is shown: a member that grew and ended unseen would be missing in it
+            return polling.SLOWEST  # the peak is shown: a member that grew and ended unseen would be missing in it
         # Above half the limit a measurement may show that much is shared, and looks can be further apart.
         return HALF_FULL_GAP if last.high * 2 > self._budget.limit else float("inf")
 
@@ -313,7 +313,7 @@ class Guard:
         self._rescan = len(self._tree.members) < before
         last, self._last = self._last, reading
         if last is not None:
-            self._speed = min(self._fastest, pace.learned_speed(self._speed, reading.growth, now - last.time))
+            self._speed = min(self._fastest, polling.learned_speed(self._speed, reading.growth, now - last.time))
         return reading
 
     def _record(self, reading: Reading) -> None:
@@ -467,7 +467,7 @@ class Guard:
         if not self._sinks.listen_to_changes() or now - self._told_at < max(CHANGE_GAP, CHANGE_GAPS * self.elapsed()):
             return False
         changed = abs(self._total(reading) - self._told_total) > CHANGE_TOLD * self._budget.limit
-        return changed and self._has_room(reading, pace.RUSH)
+        return changed and self._has_room(reading, polling.RUSH)
 
     def _has_room(self, reading: Reading, speed: float = 0.0) -> bool:
         """Return whether a snapshot can be taken and written before the limit is reached at this speed or more."""

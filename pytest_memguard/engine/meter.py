@@ -19,8 +19,9 @@ from __future__ import annotations
 
 import time
 
-from . import pace
-from .members import Member, Reader, Reading
+from pytest_memguard.processes.model import Member, Reader, Reading
+
+from . import polling
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Meter:
             high = min(resident, self._measured_total + self._possible_growth(members.values()))
         before, self._before = self._before, Reading(now, len(members), resident, low, high, growth)
         if before is not None:
-            self._before.growth_speed = growth / max(now - before.time, pace.FASTEST)
+            self._before.growth_speed = growth / max(now - before.time, polling.FASTEST)
         return self._before
 
     def has_measured(self) -> bool:
@@ -158,7 +159,7 @@ class Meter:
         work = self._reader.worked(members)
         if work is None or work_before is None:
             return self.limit
-        return int(max(0.0, work - work_before) * pace.SPEED_OF_ONE_CPU)
+        return int(max(0.0, work - work_before) * polling.SPEED_OF_ONE_CPU)
 
     def _possible_growth(self, members: Iterable[Member]) -> int:
         """Return what the tree may have gained since it was measured, where CPU time bounds the copying.

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 
-from .members import Identity, Member, Reader
+from pytest_memguard.processes.model import Identity, Member, Reader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
     from typing import Protocol
 
-    from .roster import Roster
+    from pytest_memguard.processes.pid_list import Roster
 else:
     Protocol = object
 

@@ -1,5 +1,5 @@
 """`python -m memguard_runner` is `memguard-test`."""
 
-from memguard_runner.main import main_and_exit
+from .main import main_and_exit
 
 main_and_exit()

@@ -10,9 +10,9 @@ import sys
 
 from pytest_memguard.errors import MemguardError, UsageError
 
-from . import options as command_line
-from . import statuses
-from .launch import keep_standard_descriptors_free
+from . import cli as command_line
+from . import exit_status
+from .spawn import keep_standard_descriptors_free
 
 _GONE = "/(deleted working directory)"  # a relative path begins with it when there is no working directory
 
@@ -39,20 +39,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(command_line.parse(sys.argv[1:] if arguments is None else arguments))
     except UsageError as error:
         _complain(error)
-        return statuses.USAGE
+        return exit_status.USAGE
     except MemguardError as error:
         _complain(error)
-        return statuses.OWN_FAILURE
+        return exit_status.OWN_FAILURE
     except OSError as error:  # no descriptors or processes left
         _complain(MemguardError(f"cannot start the guard: {error.strerror}; see `ulimit -a` for what is limited here"))
-        return statuses.OWN_FAILURE
+        return exit_status.OWN_FAILURE
     except KeyboardInterrupt:
-        return statuses.OVER_SIGNALS + 2
+        return exit_status.OVER_SIGNALS + 2
 
 
 def _run(options: command_line.Options) -> int:
     if options.mode == "help":
-        from .usage import HELP
+        from .cli_help import HELP
 
         return _print(HELP)
     if options.mode == "version":
@@ -60,8 +60,8 @@ def _run(options: command_line.Options) -> int:
 
         return _print(f"memguard-test {version('pytest-memguard')}\n")
 
-    from pytest_memguard.config import load_settings, working_directory
-    from pytest_memguard.engine import readers
+    from pytest_memguard.config.load import load_settings, working_directory
+    from pytest_memguard.processes import readers
 
     directory = working_directory()
     settings = load_settings(options.command, options.for_loader(), os.environ, directory or _GONE)
@@ -84,7 +84,7 @@ def _run(options: command_line.Options) -> int:
 
         return watch(options, settings)
 
-    from .front import run_guarded
+    from .foreground import run_guarded
 
     return run_guarded(options.command, settings, reader)
 
@@ -95,8 +95,8 @@ def _print(text: str) -> int:
         sys.stdout.write(text)
         sys.stdout.flush()
     except (OSError, ValueError, AttributeError):  # closed, or its reader is gone
-        return statuses.OWN_FAILURE
-    return statuses.OK
+        return exit_status.OWN_FAILURE
+    return exit_status.OK
 
 
 def _complain(error: Exception) -> None:

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import os
 
+from pytest_memguard.config.settings import PYTEST, SETTINGS
 from pytest_memguard.errors import printable
-from pytest_memguard.outputs.secrets import masked_command, masked_url
-from pytest_memguard.settings import PYTEST, SETTINGS
+from pytest_memguard.outputs.notify.redact import masked_command, masked_url
 from pytest_memguard.units import format_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pytest_memguard.settings import Settings
+    from pytest_memguard.config.settings import Settings
 
 
 def format_settings(settings: Settings, environ: Mapping[str, str] | None = None) -> str:

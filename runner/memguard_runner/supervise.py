@@ -11,32 +11,33 @@ import sys
 import time
 
 from pytest_memguard import events
-from pytest_memguard.config import working_directory
-from pytest_memguard.engine import machine, readers, signals
+from pytest_memguard.config.load import working_directory
+from pytest_memguard.config.settings import FINISH, KILL
 from pytest_memguard.engine.budget import Budget
-from pytest_memguard.engine.commandline import display
-from pytest_memguard.engine.enforce import Enforcer
+from pytest_memguard.engine.enforcer import Enforcer
 from pytest_memguard.engine.guard import Guard
 from pytest_memguard.engine.meter import Meter
 from pytest_memguard.engine.tree import Tree
 from pytest_memguard.outputs.console import Console
 from pytest_memguard.outputs.sinks import Sinks
-from pytest_memguard.settings import FINISH, KILL
+from pytest_memguard.processes import readers, signals
+from pytest_memguard.processes.command_line import display
+from pytest_memguard.system import memory
 
-from . import statuses
-from .lifeline import has_children, reap_all
-from .setup import COOKIE, outer_lifelines
-from .visitors import Visitors
+from . import exit_status
+from .joined_sessions import Visitors
+from .orphan_cleanup import has_children, reap_all
+from .run_spec import COOKIE, outer_lifelines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pytest_memguard.engine.enforce import Ending
-    from pytest_memguard.engine.members import Reader
-    from pytest_memguard.engine.oom import KernelKills
-    from pytest_memguard.outputs.notices import Notices
-    from pytest_memguard.settings import Settings
+    from pytest_memguard.config.settings import Settings
+    from pytest_memguard.engine.enforcer import Ending
+    from pytest_memguard.outputs.notify.sink import Notices
+    from pytest_memguard.processes.model import Reader
+    from pytest_memguard.system.oom_killer import KernelKills
 
-    from .setup import Setup
+    from .run_spec import Setup
 
 POLL_STEP = 0.001  # seconds; poll(2) counts milliseconds
 CLEARLY_MORE = 1.25
@@ -191,13 +192,13 @@ def supervise(setup: Setup, pid: int, started: float, kernel: KernelKills) -> in
         host=host,
         interval=settings.interval,
         grace=settings.grace,
-        processors=machine.processors(),
+        processors=memory.processors(),
         started=started,
     )
     host.visitors = Visitors(setup.socket_path, host, guard, reader, tree, meter, kernel, settings, console)
     _warn_about_memory(settings, console)
     if settings.min_available:
-        from pytest_memguard.engine.floor import watch_over
+        from pytest_memguard.engine.low_memory import watch_over
 
         guard.watch = watch_over(run)
     breach, ending = guard.run()
@@ -216,7 +217,7 @@ def supervise(setup: Setup, pid: int, started: float, kernel: KernelKills) -> in
             ending = guard.end()
     _add_ending(outcome, guard, ending)
     # RSS counts shared files whole, so it says something only when it is clearly more than what was seen.
-    if host.largest > max(outcome.peak * CLEARLY_MORE, machine.own_peak()):
+    if host.largest > max(outcome.peak * CLEARLY_MORE, memory.own_peak()):
         outcome.peak, outcome.peak_pid, outcome.peak_command, outcome.peak_at = host.largest, 0, "", 0.0
         outcome.peak_certain = True
     if not outcome.survivors and not settings.leave_running:
@@ -228,11 +229,11 @@ def supervise(setup: Setup, pid: int, started: float, kernel: KernelKills) -> in
         host.notices.ended(run, outcome, session_killed)
     _report(run, outcome, settings, console, guard.points())
     if host.notices is not None:
-        from pytest_memguard.outputs.notices import LAST_WORD
+        from pytest_memguard.outputs.notify.sink import LAST_WORD
 
         # What is left of us then is a leftover of the run around this one, ends with its container, or is cleared away
         # by the front, who cannot tell a command's status 125 from a failure of the guard.
-        ends_with_us = COOKIE in os.environ or setup.front == 1 or outcome.status == statuses.OWN_FAILURE
+        ends_with_us = COOKIE in os.environ or setup.front == 1 or outcome.status == exit_status.OWN_FAILURE
         host.notices.tell(console, NOTIFIED if ends_with_us else LAST_WORD)
     return outcome.status
 
@@ -240,11 +241,11 @@ def supervise(setup: Setup, pid: int, started: float, kernel: KernelKills) -> in
 def _outcome(host: RunnerHost, kernel: KernelKills, breach: events.Snapshot | None) -> events.Outcome:
     """Name how the run ended, from evidence only."""
     if breach is not None:
-        outcome = events.Outcome(events.MEMORY, statuses.MEMORY)
+        outcome = events.Outcome(events.MEMORY, exit_status.MEMORY)
         outcome.breach = breach
         return outcome
     if host.status is None:  # ended by us on somebody's request, and not reaped before
-        outcome = events.Outcome(events.INTERRUPTED, statuses.OVER_SIGNALS + signals.SIGKILL)
+        outcome = events.Outcome(events.INTERRUPTED, exit_status.OVER_SIGNALS + signals.SIGKILL)
         outcome.unheeded = host.passed_on
         return outcome
     if os.WIFEXITED(host.status):
@@ -252,14 +253,14 @@ def _outcome(host: RunnerHost, kernel: KernelKills, breach: events.Snapshot | No
         outcome = events.Outcome(events.FAILED if status else events.OK, status)
     else:
         number = os.WTERMSIG(host.status)
-        outcome = events.Outcome(events.SIGNAL, statuses.OVER_SIGNALS + number)
+        outcome = events.Outcome(events.SIGNAL, exit_status.OVER_SIGNALS + number)
         outcome.signal = number
     if host.passed_on or outcome.signal == signals.SIGINT:
         outcome.verdict = events.INTERRUPTED
         outcome.unheeded = host.passed_on if host.asked_in_vain else 0
         return outcome
     # A shell passes on with its own status that its child was killed: 137 again.
-    sigkill_seen = host.saw_sigkill or outcome.status == statuses.OVER_SIGNALS + signals.SIGKILL
+    sigkill_seen = host.saw_sigkill or outcome.status == exit_status.OVER_SIGNALS + signals.SIGKILL
     outcome.evidence = kernel.evidence(sigkill_seen=sigkill_seen)
     if outcome.evidence and outcome.status:
         outcome.verdict = events.KERNEL_OOM
@@ -278,15 +279,15 @@ def _add_ending(outcome: events.Outcome, guard: Guard, ending: Ending | None) ->
 def _open_sinks(settings: Settings, console: Console) -> Sinks:
     sinks = Sinks(console)
     if settings.log:
-        from pytest_memguard.outputs.log import Log
+        from pytest_memguard.outputs.log.file_sink import Log
 
         sinks.add(Log(settings.log, console), "log")
     if settings.keep:
-        from pytest_memguard.outputs.kept import Kept, folder
+        from pytest_memguard.outputs.log.kept_sink import Kept, folder
 
         sinks.add(Kept(folder(os.environ, sys.platform), settings.keep), "kept log", quiet=True)
     if settings.verbose:
-        from pytest_memguard.outputs.status import StatusLine
+        from pytest_memguard.outputs.status_line import StatusLine
 
         sinks.add(StatusLine(console), "status")
     sinks.add_installed()
@@ -304,17 +305,17 @@ def _report(
         or settings.verbose
         or outcome.survivors
     ):
-        from pytest_memguard.outputs import ci
-        from pytest_memguard.outputs.postmortem import report
+        from pytest_memguard.outputs.ci import providers
+        from pytest_memguard.outputs.text.postmortem import report
 
         lines = report(run, outcome, verbose=settings.verbose)
         killed = outcome.verdict in (events.MEMORY, events.KERNEL_OOM)
-        ci.print_lines(console, lines, run.identifier, killed=killed)
-        ci.tell_run(console, run, outcome, points)
+        providers.print_lines(console, lines, run.identifier, killed=killed)
+        providers.tell_run(console, run, outcome, points)
 
 
 def _open_notices(settings: Settings, run: events.Run, tree: Tree) -> Notices:
-    from pytest_memguard.outputs.notices import Notices
+    from pytest_memguard.outputs.notify.sink import Notices
 
     chosen = {"on": settings.notify_on, "command": settings.notify_command, "urls": settings.notify_urls}
     return Notices(chosen, run.identifier, run.directory, exclude=tree.exclude, include=tree.include)
@@ -322,7 +323,7 @@ def _open_notices(settings: Settings, run: events.Run, tree: Tree) -> Notices:
 
 def _warn_about_memory(settings: Settings, console: Console) -> None:
     """Say what cannot work as it is set, before it shows."""
-    from pytest_memguard.outputs.beforehand import warning
+    from pytest_memguard.outputs.text.preflight import warning
 
     floor, floor_source = settings.min_available or 0, settings.source("min_available")
     line = warning(settings.limit, settings.source("limit"), floor, floor_source, option="--min-available")

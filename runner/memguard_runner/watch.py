@@ -12,12 +12,12 @@ import sys
 import threading
 import time
 
-from pytest_memguard.engine import signals
 from pytest_memguard.errors import MemguardError
 from pytest_memguard.outputs.console import Console
+from pytest_memguard.processes import signals
 
-from . import statuses
-from .setup import LIFELINE
+from . import exit_status
+from .run_spec import LIFELINE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
     from subprocess import Popen
 
-    from pytest_memguard.settings import Settings
+    from pytest_memguard.config.settings import Settings
 
-    from .options import Options
+    from .cli import Options
 
 IGNORED = (
     *(".git", ".hg", ".svn", ".idea", ".vscode", ".venv", "venv", "env", "node_modules", "__pycache__", "target"),
@@ -87,7 +87,7 @@ def watch(options: Options, settings: Settings) -> int:
         if status is None:
             status = _wait_for_the_last(run, received)
         os.close(writing)
-    return statuses.OVER_SIGNALS - status if status < 0 else status
+    return exit_status.OVER_SIGNALS - status if status < 0 else status
 
 
 def _changes(watch_filter: _Filter, stop: threading.Event) -> Iterator[AbstractSet[tuple[object, str]]]:

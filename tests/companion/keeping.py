@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from runs import MEMGUARD_TEST, PATIENCE
 
-from pytest_memguard.outputs.runfolder import name_for
+from pytest_memguard.outputs.log.folder import name_for
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ import pyte
 import pytest
 from runs import PATIENCE, ROOT, wait_for
 
-from memguard_runner import options
+from memguard_runner import cli
 from memguard_runner.companion.main import COMMANDS
 
 ROWS, COLUMNS = 40, 120
@@ -181,7 +181,7 @@ def test_bash_without_the_completions_of_other_programs_completes_the_command_an
 
 def test_every_option_that_memguard_test_reads_is_offered_and_help_names_what_is(companion, programs):
     out = companion("completion", "fish", "memguard-test").out
-    for spellings, _ in options.known().values():
+    for spellings, _ in cli.known().values():
         for spelling in spellings:
             assert f" -l {spelling[2:]} " in out if spelling.startswith("--") else f" -s {spelling[1]} " in out
     offered = companion("completion", "bash", "memguard").out

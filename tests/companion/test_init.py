@@ -13,8 +13,8 @@ import pytest
 from keeping import Written
 from runs import PATIENCE
 
-from pytest_memguard.config import find_config, load_settings
-from pytest_memguard.engine import machine
+from pytest_memguard.config.load import find_config, load_settings
+from pytest_memguard.system import memory
 
 MB = 1 << 20
 
@@ -34,7 +34,7 @@ def test_where_there_is_no_file_one_is_made(companion, file):
     assert str(file) in ended.out
     chosen = settings(companion)
     assert chosen.config_file == str(file)
-    assert 0 < chosen.limit <= machine.usable_memory()
+    assert 0 < chosen.limit <= memory.usable_memory()
     assert stat.S_IMODE(file.stat().st_mode) == 0o644 & ~current_mask()
 
 

@@ -11,7 +11,7 @@ import time
 import pytest
 from keeping import Written, guarded, python_holding
 
-from pytest_memguard.analysis import kept
+from pytest_memguard.analysis import past_runs
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ def test_only_both_ends_of_a_large_log_are_read(companion, written):
         file.write(last)
     assert path.stat().st_size > 60 << 20
     before = time.process_time()
-    (run,) = kept.survey({"XDG_STATE_HOME": str(companion.state)}).runs
+    (run,) = past_runs.survey({"XDG_STATE_HOME": str(companion.state)}).runs
     assert run.peak == 123 << 20
     assert time.process_time() - before < 0.5  # parsing all of it takes seconds
 
@@ -191,14 +191,14 @@ def test_only_both_ends_of_a_large_log_are_read(companion, written):
 def test_numbers_lead_to_logs(companion, written, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(companion.state))
     older, newer = written("a"), written("b")
-    assert kept.latest() == str(newer)
-    assert kept.log_by_number("2") == str(older)
+    assert past_runs.latest() == str(newer)
+    assert past_runs.log_by_number("2") == str(older)
     for word in ("0", "3", "x", "-1", ""):
-        with pytest.raises(kept.UsageError):
-            kept.log_by_number(word)
+        with pytest.raises(past_runs.UsageError):
+            past_runs.log_by_number(word)
     os.unlink(older)
     os.unlink(newer)
-    assert kept.latest() is None
+    assert past_runs.latest() is None
 
 
 def test_nothing_in_a_log_breaks_the_table(companion, written):

@@ -10,7 +10,7 @@ import sys
 import pytest
 from keeping import Written, guarded, python_holding
 
-from pytest_memguard.config import find_config, load_settings
+from pytest_memguard.config.load import find_config, load_settings
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -20,11 +20,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pytest_memguard.engine.enforce import Enforcer
+from pytest_memguard.engine.enforcer import Enforcer
 from pytest_memguard.engine.meter import Meter
-from pytest_memguard.engine.readers import open_reader
-from pytest_memguard.engine.subreaper import become_subreaper
 from pytest_memguard.engine.tree import Tree
+from pytest_memguard.processes.readers import open_reader
+from pytest_memguard.processes.subreaper import become_subreaper
 
 PROGRAMS = Path(__file__).parents[1] / "programs"
 MB = 1 << 20

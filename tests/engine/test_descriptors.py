@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SOURCE = """
 import os, resource, subprocess, sys
-from pytest_memguard.engine.linux import LinuxReader
+from pytest_memguard.processes.linux import LinuxReader
 from pytest_memguard.engine.tree import Tree
 
 reader = LinuxReader(adopts=False)

@@ -20,16 +20,16 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from pytest_memguard.engine import darwin, portable
-from pytest_memguard.engine.members import Member
 from pytest_memguard.engine.meter import Meter
-from pytest_memguard.engine.pace import SPEED_OF_ONE_CPU
-from pytest_memguard.engine.portable import EXEC_PATIENCE, FAMILY, IDENTITY_LOOK, PortableReader
+from pytest_memguard.engine.polling import SPEED_OF_ONE_CPU
+from pytest_memguard.processes import darwin, portable
+from pytest_memguard.processes.model import Member
+from pytest_memguard.processes.portable import EXEC_PATIENCE, FAMILY, IDENTITY_LOOK, PortableReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pytest_memguard.engine.linux import LinuxReader
+    from pytest_memguard.processes.linux import LinuxReader
 
 PROGRAMS = Path(__file__).parents[1] / "programs"
 LAST_PID = Path("/proc/sys/kernel/ns_last_pid")
@@ -94,7 +94,7 @@ def reader() -> PortableReader:
 
 @pytest.fixture
 def linux_reader() -> LinuxReader:
-    from pytest_memguard.engine.linux import LinuxReader
+    from pytest_memguard.processes.linux import LinuxReader
 
     return LinuxReader()
 
@@ -148,7 +148,7 @@ def test_it_says_the_same_about_a_process_as_the_linux_reader(
 def test_the_start_time_is_the_same_in_another_process(programs: Programs, reader: PortableReader) -> None:
     pid, _ = programs.start_ready("hog.py", "--mb", 1, "--hold")
     code = (
-        "from pytest_memguard.engine.portable import PortableReader\n"
+        "from pytest_memguard.processes.portable import PortableReader\n"
         f"print(repr(PortableReader().identify({pid}).started))"
     )
     seen_by_another = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -442,8 +442,8 @@ def test_another_users_process_is_weighed_by_its_rss_and_has_no_footprint(progra
     pid, _ = programs.start_ready("hog.py", "--mb", 20, "--hold")
     code = (
         "import os, sys\n"
-        "from pytest_memguard.engine.portable import PortableReader\n"
-        "from pytest_memguard.engine.members import Member\n"
+        "from pytest_memguard.processes.portable import PortableReader\n"
+        "from pytest_memguard.processes.model import Member\n"
         "reader = PortableReader()\n"
         f"os.setgid({NOBODY}); os.setuid({NOBODY})\n"
         f"member = Member(reader.identify({pid}))\n"

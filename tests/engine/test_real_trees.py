@@ -12,8 +12,8 @@ import time
 import psutil
 import pytest
 
-from pytest_memguard.engine import signals
-from pytest_memguard.engine.members import Identity, Member
+from pytest_memguard.processes import signals
+from pytest_memguard.processes.model import Identity, Member
 
 MB = 1 << 20
 linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
@@ -450,9 +450,9 @@ def test_where_the_kernel_refuses_pidfds_signals_still_arrive(in_guard):
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
 def test_a_process_of_another_user_is_named_as_a_survivor(in_guard, monkeypatch):
     """The guard gives up its privileges for a while after the process was started."""
-    from pytest_memguard.engine import ladder
+    from pytest_memguard.engine import termination
 
-    monkeypatch.setattr(ladder, "KILL_PATIENCE", 0.3)
+    monkeypatch.setattr(termination, "KILL_PATIENCE", 0.3)
 
     def body(inside):
         pid, _ = inside.start("hog.py", "--mb", 1, "--hold")
@@ -473,9 +473,9 @@ def test_when_descriptors_run_out_no_member_is_lost():
 import os, resource, sys, time
 sys.path[:0] = {sys.path!r}
 resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
-from pytest_memguard.engine.linux import LinuxReader
+from pytest_memguard.processes.linux import LinuxReader
 from pytest_memguard.engine.tree import Tree
-from pytest_memguard.engine.enforce import Enforcer
+from pytest_memguard.engine.enforcer import Enforcer
 import signal
 signal.alarm(60)
 for _ in range(120):

@@ -10,7 +10,7 @@ import pytest
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="macOS has no subreaper")
 
 ALL_THREE = """
-from pytest_memguard.engine.subreaper import become_subreaper, is_subreaper, resign_as_subreaper
+from pytest_memguard.processes.subreaper import become_subreaper, is_subreaper, resign_as_subreaper
 states = [is_subreaper()]
 assert become_subreaper()
 states.append(is_subreaper())
@@ -39,7 +39,7 @@ def test_a_process_knows_whether_it_is_a_subreaper(preparation):
 SESSION = """
 import sys
 import pytest
-from pytest_memguard.engine.subreaper import become_subreaper, is_subreaper
+from pytest_memguard.processes.subreaper import become_subreaper, is_subreaper
 if sys.argv[1] == "before":
     become_subreaper()
 status = pytest.main(["-q", "-p", "no:cacheprovider", "-p", "no:randomly", "--mem-limit=300", "test_nothing.py"])

@@ -25,7 +25,7 @@ from xml.etree import ElementTree as ET
 import psutil
 import pytest
 
-from pytest_memguard.engine.subreaper import become_subreaper
+from pytest_memguard.processes.subreaper import become_subreaper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

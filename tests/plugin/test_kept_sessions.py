@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sessions import MEMGUARD_TEST, PYTEST, Sessions, make_sessions, wait_for
 
-from pytest_memguard.analysis import kept
+from pytest_memguard.analysis import past_runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,14 +23,14 @@ HOLDS = """
 
 
 @pytest.fixture
-def runs(sessions: Sessions) -> Callable[[], list[kept.KeptRun]]:
+def runs(sessions: Sessions) -> Callable[[], list[past_runs.KeptRun]]:
     """What was kept of `sessions`, in a state folder of their own."""
     state = str(sessions.folder / "state")
     sessions.environ["XDG_STATE_HOME"] = state
-    return lambda: kept.survey({"XDG_STATE_HOME": state}).runs
+    return lambda: past_runs.survey({"XDG_STATE_HOME": state}).runs
 
 
-def lines_of(run: kept.KeptRun) -> list[dict[str, Any]]:
+def lines_of(run: past_runs.KeptRun) -> list[dict[str, Any]]:
     with open(run.path) as file:
         return [json.loads(line) for line in file]
 
@@ -40,7 +40,7 @@ def test_a_session_is_kept_with_its_command_and_its_end(sessions: Sessions, runs
     result = sessions.run("--mem-limit=500", "-q")
     assert result.status == 0, result
     (run,) = wait_for(runs, "the log")
-    wait_for(lambda: runs()[0].state == kept.ENDED, "its end")
+    wait_for(lambda: runs()[0].state == past_runs.ENDED, "its end")
     (run,) = runs()
     assert run.command.startswith("pytest ")
     assert (run.verdict, run.limit, run.directory) == ("ok", 500 << 20, str(sessions.folder))
@@ -58,7 +58,7 @@ def test_the_tests_are_in_it(sessions: Sessions, runs: Any) -> None:
     running = sessions.start("--mem-limit=500", env={"MEMGUARD_INTERVAL": "0.1"})
     wait_for(runs, "the log")
     (run,) = runs()
-    assert run.state == kept.RUNNING
+    assert run.state == past_runs.RUNNING
     wait_for(lambda: any(line.get("test") == "test_one.py::test_holds" for line in lines_of(run)), "the test")
     (sessions.folder / "end").touch()
     assert running.wait().status == 0

@@ -300,7 +300,8 @@ def test_a_wrong_marker_that_a_conftest_adds_late_is_an_error_of_that_test(suite
 INERT = """
 def test_nothing_of_it_is_there(pytestconfig):
     assert not pytestconfig.pluginmanager.has_plugin("memguard-session")
-    assert not [name for name in sys.modules if name in ("pytest_memguard.session", "pytest_memguard.engine.guard")]
+    forbidden = ("pytest_memguard.plugin.session", "pytest_memguard.engine.guard")
+    assert not [name for name in sys.modules if name in forbidden]
     assert "MEMGUARD_RUN" not in os.environ
     assert not multiprocessing.active_children()
     assert not Path(f"/proc/self/task/{os.getpid()}/children").read_text()

@@ -194,9 +194,10 @@ INERT = """
     import sys
     def test_inert():
         loaded = {name for name in sys.modules if name.startswith("pytest_memguard")}
-        assert not {name for name in loaded if name.startswith(("pytest_memguard.engine.g", "pytest_memguard.session"))}
-        assert "pytest_memguard.suite.link" not in loaded
-        assert "pytest_memguard.engine.board" not in loaded
+        forbidden = ("pytest_memguard.engine.g", "pytest_memguard.plugin.session")
+        assert not {name for name in loaded if name.startswith(forbidden)}
+        assert "pytest_memguard.plugin.connection" not in loaded
+        assert "pytest_memguard.session_guard.shared_page" not in loaded
     def test_fixture(memguard):
         assert not memguard.is_guarded
         assert memguard.usage().total > 0
@@ -220,8 +221,7 @@ def test_blocked_it_has_no_options(sessions: Sessions) -> None:
 
 
 def test_no_private_attribute_of_pytest_or_xdist_is_used() -> None:
-    sources = [ROOT / "pytest_memguard" / name for name in ("plugin.py", "session.py")]
-    sources += sorted((ROOT / "pytest_memguard" / "suite").glob("*.py"))
+    sources = sorted((ROOT / "pytest_memguard" / "plugin").glob("*.py"))
     found = []
     for source in sources:
         for number, line in enumerate(source.read_text().splitlines(), 1):

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from pytest_memguard.engine.subreaper import become_subreaper
+from pytest_memguard.processes.subreaper import become_subreaper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -26,9 +26,9 @@ from runs import (
     wait_for,
 )
 
-from pytest_memguard.analysis import kept
-from pytest_memguard.outputs.kept import folder
-from pytest_memguard.outputs.runfolder import is_name, name_for, prune
+from pytest_memguard.analysis import past_runs
+from pytest_memguard.outputs.log.folder import is_name, name_for, prune
+from pytest_memguard.outputs.log.kept_sink import folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,8 +44,8 @@ class Kept:
         self.state = state
         self.folder = state / "memguard" / "runs"
 
-    def __call__(self) -> list[kept.KeptRun]:
-        return kept.survey({"XDG_STATE_HOME": str(self.state)}).runs
+    def __call__(self) -> list[past_runs.KeptRun]:
+        return past_runs.survey({"XDG_STATE_HOME": str(self.state)}).runs
 
     def names(self) -> list[str]:
         with contextlib.suppress(FileNotFoundError):
@@ -74,7 +74,7 @@ def test_a_run_that_was_stopped_can_be_looked_at_though_nobody_asked_for_a_log(m
     assert events[0] == "started"
     assert events[-2:] == ["breach", "finished"]
     (run,) = logs()
-    assert (run.verdict, run.exit_status, run.state) == ("memory", 137, kept.ENDED)
+    assert (run.verdict, run.exit_status, run.state) == ("memory", 137, past_runs.ENDED)
     assert run.peak >= 40 << 20
     assert run.limit == 40 << 20
     assert run.directory == str(memguard.folder)
@@ -142,11 +142,11 @@ def test_runs_of_another_folder_are_not_pushed_out(memguard: Memguard, logs: Kep
 
 def test_the_log_of_a_run_that_still_writes_is_never_removed(memguard: Memguard, logs: Kept) -> None:
     running = memguard.start("-i", 0.1, *HOLD)
-    wait_for(lambda: [run for run in logs() if run.state == kept.RUNNING], "the kept log")
+    wait_for(lambda: [run for run in logs() if run.state == past_runs.RUNNING], "the kept log")
     for _ in range(3):
         memguard.run("true", env={"MEMGUARD_KEEP": "1"})
     assert [run.command for run in logs()].count("true") == 1
-    assert logs()[-1].state == kept.RUNNING
+    assert logs()[-1].state == past_runs.RUNNING
     running.process.terminate()
     assert running.wait().status == 143
     assert logs()[-1].verdict == "interrupted"
@@ -158,7 +158,7 @@ def test_a_guard_that_was_killed_leaves_a_run_without_end(memguard: Memguard, lo
     psutil.Process(run.guard()).kill()
     assert run.wait().status == 125
     (left,) = logs()
-    assert (left.state, left.verdict, left.exit_status) == (kept.NO_END, None, None)
+    assert (left.state, left.verdict, left.exit_status) == (past_runs.NO_END, None, None)
     memguard.run("true", env={"MEMGUARD_KEEP": "1"})
     assert [run.command for run in logs()] == ["true"]
 
@@ -179,7 +179,7 @@ def test_many_runs_at_once_leave_whole_logs_and_as_many_as_wanted(memguard: Memg
         assert run.wait().err == ""
     memguard.run("true", env={"MEMGUARD_KEEP": "5"})
     assert len(logs()) == 5
-    assert all(run.state == kept.ENDED for run in logs())
+    assert all(run.state == past_runs.ENDED for run in logs())
     assert all(map(is_name, logs.names()))
 
 
@@ -227,7 +227,7 @@ def test_a_folder_that_cannot_be_written_is_no_word_and_no_gap_in_the_guard(
 
 @UNWRITABLE
 def test_why_is_told_to_whoever_asks(logs: Kept, spoil: Any) -> None:
-    from pytest_memguard.outputs.runfolder import trouble
+    from pytest_memguard.outputs.log.folder import trouble
 
     spoil(logs.state)
     assert "XDG_STATE_HOME" in trouble(str(logs.folder))
@@ -357,7 +357,7 @@ def test_what_is_no_log_is_left_out_and_named(tmp_path: Path) -> None:
     (place / names[0]).write_text('{"event": 3}\n')
     (place / name_for(1.2e9, "/")).symlink_to("/dev/zero")
     os.mkfifo(place / name_for(1.3e9, "/"))
-    found = kept.survey({"XDG_STATE_HOME": str(tmp_path)}, sys.platform)
+    found = past_runs.survey({"XDG_STATE_HOME": str(tmp_path)}, sys.platform)
     assert found.runs == []
     assert len(found.unreadable) == 4
 

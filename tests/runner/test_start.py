@@ -35,27 +35,27 @@ exec(code, {"__name__": "__main__"})
 
 OWN_BEFORE_THE_COMMAND = {
     "memguard_runner",
-    "memguard_runner.front",
-    "memguard_runner.guarding",
-    "memguard_runner.launch",
+    "memguard_runner.foreground",
+    "memguard_runner.guard_process",
+    "memguard_runner.spawn",
     "memguard_runner.main",
-    "memguard_runner.options",
-    "memguard_runner.setup",
-    "memguard_runner.statuses",
+    "memguard_runner.cli",
+    "memguard_runner.run_spec",
+    "memguard_runner.exit_status",
     "pytest_memguard",
-    "pytest_memguard.config",
+    "pytest_memguard.config.load",
     "pytest_memguard.engine",
-    "pytest_memguard.engine.listening",
-    "pytest_memguard.engine.oom",
-    "pytest_memguard.engine.readers",
-    "pytest_memguard.engine.signals",
-    "pytest_memguard.engine.subreaper",
+    "pytest_memguard.unix_socket",
+    "pytest_memguard.system.oom_killer",
+    "pytest_memguard.processes.readers",
+    "pytest_memguard.processes.signals",
+    "pytest_memguard.processes.subreaper",
     "pytest_memguard.errors",
-    "pytest_memguard.settings",
+    "pytest_memguard.config.settings",
     "pytest_memguard.units",
 }
 OTHERS_BEFORE_THE_COMMAND = {"__future__", "_ctypes", "errno"}
-ONLY_WITHOUT_SUBREAPER = {"pytest_memguard.engine.roster"}
+ONLY_WITHOUT_SUBREAPER = {"pytest_memguard.processes.pid_list"}
 
 # What each costs a guard (CPython 3.11): dataclasses 14 ms, subprocess 11, typing 10, argparse 8, json 8, re 6, enum 4.
 TOO_DEAR_FOR_A_QUIET_GUARD = {
@@ -165,7 +165,7 @@ def test_the_command_is_two_forks_away(memguard: Memguard) -> None:
 def test_a_quiet_guard_never_loads_what_costs_megabytes(memguard: Memguard) -> None:
     # Long enough for several looks: whatever the loop imports late is seen, too.
     loaded = record(memguard, "sleep", "1.2").in_the_guard()
-    assert "pytest_memguard.engine.linux" in loaded
+    assert "pytest_memguard.processes.linux" in loaded
     assert "pytest_memguard.engine.guard" in loaded
     assert not loaded & TOO_DEAR_FOR_A_QUIET_GUARD
 
@@ -190,7 +190,7 @@ def test_what_keeps_a_log_is_loaded_when_all_is_over(memguard: Memguard) -> None
 @linux
 def test_a_log_and_a_status_line_load_neither_json_nor_pluggy(memguard: Memguard) -> None:
     loaded = record(memguard, "-v", "-l", "memory.log", "-i", "0.1", "sleep", "0.5").in_the_guard()
-    assert {"pytest_memguard.outputs.log", "pytest_memguard.outputs.status"} <= loaded
+    assert {"pytest_memguard.outputs.log.file_sink", "pytest_memguard.outputs.status_line"} <= loaded
     assert not loaded & TOO_DEAR_FOR_A_QUIET_GUARD
 
 

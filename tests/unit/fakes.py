@@ -1,12 +1,12 @@
 """A system of processes that exists only in memory: what the engine's decisions are tested with.
 
-`FakeReader` implements the protocol of `pytest_memguard.engine.members.Reader`. Memory is a list of segments, each
+`FakeReader` implements the protocol of `pytest_memguard.processes.model.Reader`. Memory is a list of segments, each
 shared by some processes, so the true footprint of everything is known and the engine's bounds can be compared with it.
 """
 
 from __future__ import annotations
 
-from pytest_memguard.engine.members import Footprint, Identity
+from pytest_memguard.processes.model import Footprint, Identity
 
 MB = 1 << 20
 

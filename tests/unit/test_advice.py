@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_memguard.analysis.advice import STEP, PastRun, advise
+from pytest_memguard.analysis.suggested_limit import STEP, PastRun, advise
 
 MB = 1 << 20
 

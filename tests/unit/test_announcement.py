@@ -9,8 +9,8 @@ import pytest
 from facts import MB, a_process, a_run, a_snapshot, an_outcome
 
 from pytest_memguard import events
-from pytest_memguard.outputs.announcement import of_end, of_trial, of_warning, variables
-from pytest_memguard.settings import INTERNAL_VARIABLES
+from pytest_memguard.config.settings import INTERNAL_VARIABLES
+from pytest_memguard.outputs.notify.message import of_end, of_trial, of_warning, variables
 
 ALL = ("kill", "warning", "finish")
 TWO = [a_process(7, "node worker.js", 600), a_process(mb=201)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_memguard.outputs.beforehand import judge
+from pytest_memguard.outputs.text.preflight import judge
 
 MB = 1 << 20
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_memguard.engine import board as boards
-from pytest_memguard.engine.board import Activity, Board, Sight
 from pytest_memguard.errors import ReadError
+from pytest_memguard.session_guard import shared_page as boards
+from pytest_memguard.session_guard.shared_page import Activity, Board, Sight
 
 words = st.integers(min_value=0, max_value=(1 << 64) - 1)
 

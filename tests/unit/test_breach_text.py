@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_memguard.outputs.breach import COMMAND_SHOWN, describe, headline, row
+from pytest_memguard.outputs.text.breach_report import COMMAND_SHOWN, describe, headline, row
 from pytest_memguard.units import MB
 
 HOG = {"pid": 4711, "command": "python hog.py --mb 900", "size": 612 * MB, "age": 1.5}

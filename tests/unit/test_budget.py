@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pytest_memguard.engine import budget
 from pytest_memguard.engine.budget import DOUBT, OVER, WITHIN, Budget, judge, must_hold_still, reaches_warning
-from pytest_memguard.engine.members import Reading
+from pytest_memguard.processes.model import Reading
 
 MB = 1 << 20
 sizes = st.integers(min_value=0, max_value=1 << 50)

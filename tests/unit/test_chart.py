@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memguard_runner.companion.screen import columns, cut, padded, screen_of, wrapped
-from memguard_runner.companion.table import Column, table
+from memguard_runner.companion.terminal.screen import columns, cut, padded, screen_of, wrapped
+from memguard_runner.companion.terminal.table import Column, table
 from pytest_memguard.analysis.chart import ASCII, UNICODE, as_text, chart, column_heights, sparkline
-from pytest_memguard.analysis.facts import Point, RunFacts
+from pytest_memguard.analysis.model import Point, RunFacts
 
 MB = 1 << 20
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pytest_memguard.engine.commandline import MASK, display, is_secret, mask, printable, shorten
+from pytest_memguard.processes.command_line import MASK, display, is_secret, mask, printable, shorten
 
 SECRET = "Xq7zSecretValueXq7z"
 # What a generated secret may consist of: nothing that ends a word, and long enough not to be part of a name by chance.

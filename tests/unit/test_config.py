@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import pytest_memguard
-from pytest_memguard.config import load_settings
-from pytest_memguard.engine import machine
+from pytest_memguard.config.load import load_settings
+from pytest_memguard.config.settings import PYTEST, RUNNER, SETTINGS, is_bun_test
 from pytest_memguard.errors import UsageError
-from pytest_memguard.settings import PYTEST, RUNNER, SETTINGS, is_bun_test
+from pytest_memguard.system import memory
 from pytest_memguard.units import MB
 
 ROOT = str(Path(pytest_memguard.__file__).parent.parent)
@@ -245,8 +245,8 @@ def test_every_option_is_understood_as_it_was_typed(load, tmp_path):
 
 def test_a_limit_in_percent_is_of_the_usable_memory(load):
     chosen = load(options={"limit": "50%"})
-    assert chosen.limit == machine.usable_memory() // 2
-    assert chosen.note("limit") == f"50% of {machine.usable_memory_source()}"
+    assert chosen.limit == memory.usable_memory() // 2
+    assert chosen.note("limit") == f"50% of {memory.usable_memory_source()}"
 
 
 def test_the_warn_level_follows_the_limit(load):
@@ -784,7 +784,8 @@ IMPORTS = """
 import sys, os
 sys.path.insert(0, sys.argv[1])
 before = set(sys.modules)
-from pytest_memguard import config, errors, settings, units
+from pytest_memguard import errors, units
+from pytest_memguard.config import load as config, settings
 chosen = config.load_settings(["bun", "test"], {"limit": "700"}, {"MEMGUARD_LOG": "~/x", "HOME": "/h"}, sys.argv[2])
 print(chosen.limit)
 for name in sorted(set(sys.modules) - before):

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_memguard.engine import darwin
+from pytest_memguard.processes import darwin
 
 U64 = ctypes.c_uint64
 UNSIGNED = st.integers(min_value=0, max_value=2**64 - 1)

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from pytest_memguard.engine import darwinmemory
+from pytest_memguard.system import darwin
 
 PAGE = 16384
 GB = 1 << 30
@@ -25,30 +25,30 @@ def vm_statistics64(**pages):
 
 
 def test_the_struct_has_the_size_that_the_count_says():
-    assert len(vm_statistics64()) == darwinmemory.SIZE == darwinmemory.COUNT * 4
+    assert len(vm_statistics64()) == darwin.SIZE == darwin.COUNT * 4
 
 
 def test_used_is_what_activity_monitor_shows():
     pages = {"internal": 200_000, "purgeable": 10_000, "wire": 90_000, "compressor": 60_000, "external": 120_000}
-    memory = darwinmemory.memory_in(vm_statistics64(**pages), page=PAGE, total=8 * GB)
+    memory = darwin.memory_in(vm_statistics64(**pages), page=PAGE, total=8 * GB)
     assert memory.total - memory.available == (200_000 - 10_000 + 90_000 + 60_000) * PAGE
     assert memory.compressed == 60_000 * PAGE
 
 
 def test_figures_that_contradict_each_other_are_never_negative():
     pages = {"internal": 5, "purgeable": 10, "wire": 1 << 31}
-    assert darwinmemory.memory_in(vm_statistics64(**pages), page=PAGE, total=8 * GB).available == 0
+    assert darwin.memory_in(vm_statistics64(**pages), page=PAGE, total=8 * GB).available == 0
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="there it has an answer")
 def test_elsewhere_there_is_no_answer():
-    assert darwinmemory.memory() is None
-    assert darwinmemory.pressure() is None
-    assert darwinmemory.swap() is None
+    assert darwin.memory() is None
+    assert darwin.pressure() is None
+    assert darwin.swap() is None
 
 
 @pytest.mark.skipif(sys.platform != "darwin", reason="needs a Mac")
 def test_a_mac_tells():
-    memory = darwinmemory.memory()
+    memory = darwin.memory()
     assert 0 < memory.available < memory.total
-    assert darwinmemory.pressure() in ("normal", "warning", "critical")
+    assert darwin.pressure() in ("normal", "warning", "critical")

@@ -7,9 +7,10 @@ import os
 import pytest
 from fakes import MB, FakeReader
 
-from pytest_memguard.engine import enforce, ladder, signals
-from pytest_memguard.engine.enforce import Enforcer
+from pytest_memguard.engine import enforcer, termination
+from pytest_memguard.engine.enforcer import Enforcer
 from pytest_memguard.engine.tree import Tree
+from pytest_memguard.processes import signals
 
 GUARD = os.getpid()
 COMMAND = 10_000_001
@@ -111,7 +112,7 @@ def test_who_was_stopped_already_is_neither_stopped_nor_let_go(world):
 
 
 def test_a_member_that_neither_stops_nor_grows_is_waited_for_no_longer_than_the_patience(world, monkeypatch):
-    monkeypatch.setattr(enforce, "STOP_PATIENCE", 0.02)
+    monkeypatch.setattr(enforcer, "STOP_PATIENCE", 0.02)
     assert world.enforcer.wait_until_still(LIMIT)
 
 
@@ -150,7 +151,7 @@ def test_who_is_forked_during_the_grace_is_asked_too(world):
 
 def test_growing_during_the_grace_is_answered_by_sigkill_at_once(world):
     world.deaf.add(COMMAND)
-    allowance = ladder.growth_allowance(LIMIT)
+    allowance = termination.growth_allowance(LIMIT)
     world.on_signal[COMMAND, signals.SIGTERM] = lambda: world.reader.take(COMMAND, allowance + 1)
     ending = world.end(grace=1000.0)
     assert ending.killed == 1
@@ -159,7 +160,7 @@ def test_growing_during_the_grace_is_answered_by_sigkill_at_once(world):
 
 def test_what_a_handler_of_sigterm_may_take_is_not_growing(world):
     world.deaf.add(COMMAND)
-    world.on_signal[COMMAND, signals.SIGTERM] = lambda: world.reader.take(COMMAND, ladder.growth_allowance(LIMIT))
+    world.on_signal[COMMAND, signals.SIGTERM] = lambda: world.reader.take(COMMAND, termination.growth_allowance(LIMIT))
     assert world.end(grace=0.2).seconds >= 0.2
 
 
@@ -176,7 +177,7 @@ def test_a_zombie_is_neither_signalled_nor_a_survivor(world):
 
 
 def test_who_cannot_be_killed_is_named(world, monkeypatch):
-    monkeypatch.setattr(ladder, "KILL_PATIENCE", 0.05)
+    monkeypatch.setattr(termination, "KILL_PATIENCE", 0.05)
 
     def refused(reader, member, number):
         raise PermissionError
@@ -187,7 +188,7 @@ def test_who_cannot_be_killed_is_named(world, monkeypatch):
 
 def test_a_sigkill_that_could_not_be_sent_is_sent_again(world, monkeypatch):
     """No free descriptor for a moment: neither pidfd_open nor reading the start time works then."""
-    monkeypatch.setattr(ladder, "KILL_PATIENCE", 0.2)
+    monkeypatch.setattr(termination, "KILL_PATIENCE", 0.2)
     world.deaf.add(COMMAND)
     tries = []
 

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_memguard.engine import floor, force, pace
-from pytest_memguard.engine.floor import FASTEST, LEAST, Watch, is_short, next_look, substantial
-from pytest_memguard.engine.gauge import Level
+from pytest_memguard.engine import low_memory, polling
+from pytest_memguard.engine.low_memory import FASTEST, LEAST, Watch, is_short, next_look, substantial
+from pytest_memguard.session_guard import escalation
+from pytest_memguard.system.available import Level
 
 MB = 1 << 20
 GB = 1 << 30
@@ -30,7 +31,7 @@ class Readings:
 
 
 def a_watch(gauge, minimum=500 * MB):
-    return Watch(gauge, floor=minimum, source="--min-available", speed=pace.plausible_speed(2))
+    return Watch(gauge, floor=minimum, source="--min-available", speed=polling.plausible_speed(2))
 
 
 @pytest.mark.parametrize(("available", "short"), [(501, False), (500, False), (499, True), (0, True)])
@@ -62,7 +63,7 @@ def test_more_left_never_makes_a_smaller_tree_to_blame(one, other, used, minimum
 
 @given(sizes)
 def test_looks_are_neither_too_rare_nor_too_dear(headroom):
-    assert FASTEST <= next_look(headroom, pace.plausible_speed(4)) <= pace.SLOWEST
+    assert FASTEST <= next_look(headroom, polling.plausible_speed(4)) <= polling.SLOWEST
 
 
 def test_a_machine_with_plenty_is_looked_at_twice_a_second_and_not_at_every_look_at_the_tree():
@@ -136,14 +137,14 @@ def test_a_machine_that_tells_nothing_stops_nobody():
 @given(st.integers(2, 1 << 50), sizes, floors)
 def test_a_squeezed_limit_is_passed_and_leaves_room_for_the_tests_that_follow(total, growth, missing):
     growth = min(growth, total)
-    limit = force.squeezed(total, growth, missing)
+    limit = escalation.squeezed(total, growth, missing)
     assert total - max(missing, 1) <= max(limit, total - 1)
     assert limit < total
     assert limit >= min(total - 1, total - growth // 2)
 
 
 def test_the_floor_is_off_until_it_is_asked_for():
-    from pytest_memguard.settings import BY_NAME
+    from pytest_memguard.config.settings import BY_NAME
 
     assert BY_NAME["min_available"].default is None
-    assert floor.SHARE == 4
+    assert low_memory.SHARE == 4

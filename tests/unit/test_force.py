@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_memguard.engine import force
-from pytest_memguard.engine.force import CLAMPED, FREE, KILLED, RAISED, WAITING, Part, Step
+from pytest_memguard.session_guard import escalation
+from pytest_memguard.session_guard.escalation import CLAMPED, FREE, KILLED, RAISED, WAITING, Part, Step
 from pytest_memguard.units import GB, MB
 
 STATES = (FREE, WAITING, CLAMPED, RAISED, KILLED)
@@ -30,28 +30,28 @@ def part(own=0, below=0, *, held=None, back=None, is_testing=True):
 
 
 def test_the_test_that_grew_most_is_at_fault_however_much_others_hold():
-    assert force.at_fault([part(10, held=900), part(50, 20, held=70), part(60, held=600)]) == 1
+    assert escalation.at_fault([part(10, held=900), part(50, 20, held=70), part(60, held=600)]) == 1
 
 
 def test_growth_of_subprocesses_counts_as_the_tests_own():
-    assert force.at_fault([part(100), part(0, 101)]) == 1
+    assert escalation.at_fault([part(100), part(0, 101)]) == 1
 
 
 def test_what_was_given_back_is_no_merit_that_hides_growth():
-    assert force.at_fault([part(-500, 60), part(50)]) == 0
+    assert escalation.at_fault([part(-500, 60), part(50)]) == 0
 
 
 def test_where_nothing_grew_who_holds_most_is_at_fault():
-    assert force.at_fault([part(held=5), part(held=7), part(-9, held=6)]) == 1
+    assert escalation.at_fault([part(held=5), part(held=7), part(-9, held=6)]) == 1
 
 
 def test_of_equals_the_first_is_at_fault():
-    assert force.at_fault([part(5, held=9), part(5, held=9)]) == 0
+    assert escalation.at_fault([part(5, held=9), part(5, held=9)]) == 0
 
 
 @given(st.lists(st.builds(part, amounts, amounts, held=amounts), min_size=1, max_size=8))
 def test_nobody_grew_more_than_who_is_at_fault(parts):
-    chosen = parts[force.at_fault(parts)]
+    chosen = parts[escalation.at_fault(parts)]
     assert chosen.growth == max(each.growth for each in parts)
     assert all(each.held <= chosen.held for each in parts if each.growth == chosen.growth)
 
@@ -75,12 +75,12 @@ def test_nobody_grew_more_than_who_is_at_fault(parts):
     ],
 )
 def test_subprocesses_end_when_they_are_most_of_it_or_enough(own, below, back, excess, kills):
-    assert force.kills_subprocesses(part(own * MB, below * MB, back=back * MB), excess * MB) is kills
+    assert escalation.kills_subprocesses(part(own * MB, below * MB, back=back * MB), excess * MB) is kills
 
 
 @given(amounts, amounts, amounts)
 def test_who_has_no_subprocesses_has_none_killed(own, below, excess):
-    assert not force.kills_subprocesses(part(own, below, back=0), excess)
+    assert not escalation.kills_subprocesses(part(own, below, back=0), excess)
 
 
 # How much a clamped process may still take
@@ -88,29 +88,29 @@ def test_who_has_no_subprocesses_has_none_killed(own, below, excess):
 
 @pytest.mark.parametrize(("limit", "expected"), [(1, 8), (800, 8), (801, 8.01), (1600, 16), (1 << 40, 16)], ids=str)
 def test_the_reserve_is_a_hundredth_of_the_limit_between_two_bounds(limit, expected):
-    assert force.reserve(limit * MB) == pytest.approx(expected * MB, abs=1)
+    assert escalation.reserve(limit * MB) == pytest.approx(expected * MB, abs=1)
 
 
 def test_what_was_reserved_before_may_be_filled_where_there_is_room():
     slack, plenty = 100 * MB, 400 * GB
-    reserve = force.reserve(800 * MB)
-    assert force.allowance(800 * MB, 0, slack, 0) == reserve
-    assert force.allowance(800 * MB, 200 * MB, slack, plenty) == reserve + 200 * MB
-    assert force.allowance(800 * MB, 200 * MB + 1, slack, plenty) == reserve
-    assert force.allowance(800 * MB, 50 * MB, slack, 200 * MB) == reserve + 50 * MB
-    assert force.allowance(800 * MB, 50 * MB, slack, 200 * MB - 1) == reserve
+    reserve = escalation.reserve(800 * MB)
+    assert escalation.allowance(800 * MB, 0, slack, 0) == reserve
+    assert escalation.allowance(800 * MB, 200 * MB, slack, plenty) == reserve + 200 * MB
+    assert escalation.allowance(800 * MB, 200 * MB + 1, slack, plenty) == reserve
+    assert escalation.allowance(800 * MB, 50 * MB, slack, 200 * MB) == reserve + 50 * MB
+    assert escalation.allowance(800 * MB, 50 * MB, slack, 200 * MB - 1) == reserve
 
 
 @given(*[st.integers(min_value=0, max_value=1 << 45)] * 4)
 def test_the_allowance_never_takes_more_than_a_quarter_of_what_the_machine_has(limit, untouched, slack, available):
-    more = force.allowance(limit, untouched, slack, available) - force.reserve(limit)
+    more = escalation.allowance(limit, untouched, slack, available) - escalation.reserve(limit)
     assert more in (0, untouched)
     assert more <= 2 * slack
     assert more * 4 <= available
 
 
 def test_what_a_failed_test_left_behind_is_borne_up_to_an_eighth():
-    assert force.highest_left_over(800 * MB) == 900 * MB
+    assert escalation.highest_left_over(800 * MB) == 900 * MB
 
 
 # Growing on
@@ -118,12 +118,12 @@ def test_what_a_failed_test_left_behind_is_borne_up_to_an_eighth():
 
 @given(amounts, amounts)
 def test_who_endangers_all_and_grows_on_is_killed_at_once(amount, limit):
-    assert force.grew_on(endangers_all=True, amount=amount, limit=limit, now=10.0, grace=5.0).state == KILLED
+    assert escalation.grew_on(endangers_all=True, amount=amount, limit=limit, now=10.0, grace=5.0).state == KILLED
 
 
 @pytest.mark.parametrize(("amount", "state"), [(51, RAISED), (200, RAISED), (201, KILLED)])
 def test_who_only_passes_its_own_limit_is_interrupted_until_it_is_far_above(amount, state):
-    step = force.grew_on(endangers_all=False, amount=amount * MB, limit=50 * MB, now=10.0, grace=5.0)
+    step = escalation.grew_on(endangers_all=False, amount=amount * MB, limit=50 * MB, now=10.0, grace=5.0)
     assert step.state == state
     if state == RAISED:
         assert step.deadline == 15.0
@@ -152,7 +152,7 @@ def test_every_state_has_one_way_on(case):
     state, same_test, over, endangers_all, late = case
     before = Step(state, deadline=10.0)
     now = 10.0 if late else 9.999
-    step = force.climb(before, same_test=same_test, over=over, endangers_all=endangers_all, now=now, grace=5.0)
+    step = escalation.climb(before, same_test=same_test, over=over, endangers_all=endangers_all, now=now, grace=5.0)
     assert step.state == EXPECTED[case]
     if step.state == state:
         assert step is before  # nothing to do but wait
@@ -162,7 +162,7 @@ def test_every_state_has_one_way_on(case):
 
 def test_a_step_without_a_deadline_waits_for_ever():
     step = Step(CLAMPED)
-    assert force.climb(step, same_test=True, over=True, endangers_all=True, now=1e12, grace=5.0) is step
+    assert escalation.climb(step, same_test=True, over=True, endangers_all=True, now=1e12, grace=5.0) is step
 
 
 @given(
@@ -174,7 +174,7 @@ def test_from_the_dead_nobody_comes_back_and_force_never_skips_the_interruption(
     for same_test, over, endangers_all, seconds in events:
         now += seconds
         before = step
-        step = force.climb(before, same_test=same_test, over=over, endangers_all=endangers_all, now=now, grace=5.0)
+        step = escalation.climb(before, same_test=same_test, over=over, endangers_all=endangers_all, now=now, grace=5.0)
         if before.state == KILLED:
             assert step.state == KILLED
         elif step.state == KILLED:

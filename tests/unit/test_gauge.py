@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from machines import Machine
 
-from pytest_memguard.engine import machine as sizes
-from pytest_memguard.engine.gauge import ALWAYS, Gauge, reclaimable
+from pytest_memguard.system import memory as sizes
+from pytest_memguard.system.available import ALWAYS, Gauge, reclaimable
 
 MB = 1 << 20
 

@@ -14,13 +14,13 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from memguard_runner.companion.reporthtml import page
-from memguard_runner.companion.reporthtml.markup import data, text
-from memguard_runner.companion.reporthtml.page import BUDGET
-from memguard_runner.companion.reporthtml.scale import scale, size_ticks, time_label, time_ticks
-from memguard_runner.companion.reporthtml.series import AREAS, choose, held_by, picture
-from pytest_memguard.analysis.facts import Held, LogFacts, Point, RunFacts, TestPeak
-from pytest_memguard.analysis.onerun import LOOK
+from memguard_runner.companion.report.html import page
+from memguard_runner.companion.report.html.markup import data, text
+from memguard_runner.companion.report.html.page import BUDGET
+from memguard_runner.companion.report.html.scale import scale, size_ticks, time_label, time_ticks
+from memguard_runner.companion.report.html.series import AREAS, choose, held_by, picture
+from pytest_memguard.analysis.model import Held, LogFacts, Point, RunFacts, TestPeak
+from pytest_memguard.analysis.run_builder import LOOK
 
 MB = 1 << 20
 START = 1736245845.0  # 2025-01-07T10:30:45Z

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_memguard.engine import idleness, pace
-from pytest_memguard.engine.idleness import Idleness
+from pytest_memguard.engine import cpu_time, polling
+from pytest_memguard.engine.cpu_time import Idleness
 
 MB = 1 << 20
 GB = 1 << 30
@@ -46,11 +46,11 @@ class Clocks:
 def left(clocks, headroom, *, processors=1):
     watch = Idleness(clocks, clocks, processors)
     watch.looked(headroom)
-    return watch.headroom_left(pace.plausible_speed(processors))
+    return watch.headroom_left(polling.plausible_speed(processors))
 
 
 def test_on_an_idle_machine_the_headroom_stays_but_for_the_error_of_the_figure():
-    spent = idleness.MACHINE_ERROR * pace.SPEED_OF_ONE_CPU
+    spent = cpu_time.MACHINE_ERROR * polling.SPEED_OF_ONE_CPU
     assert left(Clocks([10.0, 10.0], [None]), GB) == pytest.approx(GB - spent, abs=1)
 
 
@@ -65,7 +65,7 @@ def test_on_a_busy_machine_idle_members_keep_their_headroom():
 )
 def test_no_more_headroom_is_left_than_the_cpu_time_spent_allows(spent, headroom, processors):
     clocks = Clocks([10.0, 10.0 + spent], [3.0, 3.0 + spent])
-    assert left(clocks, headroom, processors=processors) <= max(0, headroom - spent * pace.SPEED_OF_ONE_CPU + 1)
+    assert left(clocks, headroom, processors=processors) <= max(0, headroom - spent * polling.SPEED_OF_ONE_CPU + 1)
 
 
 @pytest.mark.parametrize("machine", [(None, None), (1.0, None), (None, 1.0), (1.0, 99.0)])

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_memguard.jsonline import decode, encode
-from pytest_memguard.outputs import junit
-from pytest_memguard.outputs.junit import Spool
+from pytest_memguard.session_guard import junit
+from pytest_memguard.session_guard.junit import Spool
 
 
 def report(test, when, outcome="passed", duration=0.5, **facts):

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_memguard.engine import ladder
-from pytest_memguard.engine.ladder import ENDED, KILLING, STOPPED, TERMINATING, Rung, climb, growth_allowance
+from pytest_memguard.engine import termination
+from pytest_memguard.engine.termination import ENDED, KILLING, STOPPED, TERMINATING, Rung, climb, growth_allowance
 
 STATES = [STOPPED, TERMINATING, KILLING, ENDED]
 RANK = {state: number for number, state in enumerate(STATES)}
@@ -68,7 +68,7 @@ def test_sigterm_comes_first_and_lasts_for_the_grace():
     assert (rung.state, rung.deadline) == (TERMINATING, 15.0)
     assert climb(rung, alive=1, growing=False, hurry=False, now=14.9, grace=5.0) is rung
     killing = climb(rung, alive=1, growing=False, hurry=False, now=15.0, grace=5.0)
-    assert (killing.state, killing.deadline) == (KILLING, 15.0 + ladder.KILL_PATIENCE)
+    assert (killing.state, killing.deadline) == (KILLING, 15.0 + termination.KILL_PATIENCE)
 
 
 @pytest.mark.parametrize("grace", [0.0, -1.0])
@@ -88,7 +88,7 @@ def test_every_way_up_ends_within_grace_and_patience(situations):
         rung = climb(rung, alive=1, growing=situation["growing"], hurry=situation["hurry"], now=now, grace=5.0)
         now = max(now, rung.deadline) if rung.state != ENDED else now
     assert rung.state == ENDED
-    assert now <= 5.0 + ladder.KILL_PATIENCE
+    assert now <= 5.0 + termination.KILL_PATIENCE
 
 
 @pytest.mark.parametrize(("limit", "allowance"), [(0, MB), (100 * MB, MB), (400 * MB, MB), (4000 * MB, 10 * MB)])

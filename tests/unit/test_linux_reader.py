@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_memguard.engine import linux
-from pytest_memguard.engine.linux import LinuxReader
-from pytest_memguard.engine.members import Identity, Member
+from pytest_memguard.processes import linux
+from pytest_memguard.processes.linux import LinuxReader
+from pytest_memguard.processes.model import Identity, Member
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_memguard import events
-from pytest_memguard.engine.commandline import display, shorten
 from pytest_memguard.jsonline import encode
-from pytest_memguard.outputs.log import COMMAND_SHOWN, Log, fields
+from pytest_memguard.outputs.log.file_sink import COMMAND_SHOWN, Log, fields
+from pytest_memguard.processes.command_line import display, shorten
 
 GUIDE = ["timestamp", "pgid", "memoryMB", "processCount", "processes", "thresholdMB"]
 linux = pytest.mark.skipif(sys.platform != "linux", reason="/dev/full and tmpfs are Linux's")
@@ -230,7 +230,7 @@ import sys
 sys.path[:0] = [sys.argv[2], sys.argv[3]]
 from facts import a_process, a_run, a_snapshot
 from pytest_memguard.outputs.console import Console
-from pytest_memguard.outputs.log import Log
+from pytest_memguard.outputs.log.file_sink import Log
 log = Log(sys.argv[1], Console())
 for number in range(300):
     processes = [a_process(pid, "x" * 60, number) for pid in range(number % 9)]

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from machines import Machine
 
-from memguard_runner.companion import memorynow
-from memguard_runner.companion.forecast import FITS, TIGHT, TOO_MUCH, Forecast, spare_for
-from memguard_runner.companion.memorynow import CRITICAL, HIGH, NORMAL, RAISED, pressure_in
+from memguard_runner.companion.status.forecast import FITS, TIGHT, TOO_MUCH, Forecast, spare_for
+from pytest_memguard.system import memory_now
+from pytest_memguard.system.memory_now import CRITICAL, HIGH, NORMAL, RAISED, pressure_in
 
 MB = 1 << 20
 
@@ -43,7 +43,7 @@ def test_swap_and_groups_are_read_and_the_tightest_place_is_known(tmp_path):
     machine.group(limit=1000, used=700, cache=100)
     with (tmp_path / "proc/meminfo").open("a") as file:
         file.write("SwapTotal:  2048 kB\nSwapFree:   1024 kB\n")
-    now = memorynow.read(str(tmp_path))
+    now = memory_now.read(str(tmp_path))
     assert (now.machine.available, now.tightest.available, now.tightest.group) == (3000 * MB, 400 * MB, "job")
     assert (now.swap_total, now.swap_used) == (2 * MB, MB)
     assert now.pressure is None

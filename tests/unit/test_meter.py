@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_memguard.engine import meter as meters
-from pytest_memguard.engine.members import Identity, Member
 from pytest_memguard.engine.meter import Meter, lower_bound
 from pytest_memguard.engine.tree import Tree
+from pytest_memguard.processes.model import Identity, Member
 
 MB = 1 << 20
 GUARD = os.getpid()

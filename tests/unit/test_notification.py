@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_memguard.outputs import notification
-from pytest_memguard.outputs.notification import COMMAND, DESKTOP, URLS, cure_for, desktop_words, ways
+from pytest_memguard.outputs.notify import channels
+from pytest_memguard.outputs.notify.channels import COMMAND, DESKTOP, URLS, cure_for, desktop_words, ways
 
 
 class Chosen:
@@ -100,7 +100,7 @@ def test_a_way_is_shown_without_its_secrets():
 
 
 def test_without_apprise_its_addresses_cannot_work(monkeypatch):
-    monkeypatch.setattr(notification, "_has_apprise", lambda: False)
+    monkeypatch.setattr(channels, "_has_apprise", lambda: False)
     way = ways(Chosen(None, ("ntfy://a",)), "linux", {})[1]
     assert (way.problem, way.cure) == (
         "the package apprise is not installed",

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from pytest_memguard.engine.oom import SCORE, KernelKills, raise_score, restore_score
+from pytest_memguard.system.oom_killer import SCORE, KernelKills, raise_score, restore_score
 
 ADJUSTMENT = "/proc/self/oom_score_adj"
 V2 = "low 0\nhigh 0\nmax 5\noom 2\noom_kill {}\noom_group_kill 0\n"

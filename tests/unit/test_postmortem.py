@@ -6,7 +6,7 @@ import pytest
 from facts import MB, a_process, a_run, a_snapshot, an_outcome
 
 from pytest_memguard import events
-from pytest_memguard.outputs.postmortem import report
+from pytest_memguard.outputs.text.postmortem import report
 
 
 def killed(*, run=None, processes=None, count=None, total=812 * MB, elapsed=75.0, **changes):

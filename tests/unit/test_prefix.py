@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_memguard.analysis.prefix import prefix_of
-from pytest_memguard.config import ConfigFile
+from pytest_memguard.analysis.command_prefix import prefix_of
+from pytest_memguard.config.load import ConfigFile
 
 PREFIXES = {
     "bun test": "bun test",

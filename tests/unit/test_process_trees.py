@@ -9,9 +9,9 @@ from fakes import MB, FakeReader
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memguard_runner.companion.processtrees import roots, survey
-from pytest_memguard.engine.linux import LinuxReader
-from pytest_memguard.engine.members import Identity
+from memguard_runner.companion.status.process_trees import roots, survey
+from pytest_memguard.processes.linux import LinuxReader
+from pytest_memguard.processes.model import Identity
 
 SHELL = 100
 

@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from logs import a_line, a_start, an_end
 
-from memguard_runner.companion import reportdata, reportmarkdown, reporttable, reporttext
-from memguard_runner.companion.screen import Screen, columns
-from pytest_memguard.analysis.gather import Gatherer
+from memguard_runner.companion.report import comparison, export, markdown
+from memguard_runner.companion.report import text as reporttext
+from memguard_runner.companion.terminal.screen import Screen, columns
+from pytest_memguard.analysis.collect import Gatherer
 
 texts = st.text(max_size=40) | st.sampled_from(["`", "``|", "a|b\n|---|", "\x1b[31m", "=1+1", "\u202e", "\udcff"])
 numbers = st.integers(-5, 10**7) | st.floats(0, 1e6) | st.sampled_from([0, 1 << 40, 1e9, 5e8])
@@ -68,7 +69,7 @@ def test_the_report_for_a_terminal_is_printable_and_fits(found, width, is_unicod
     shown = reporttext.report(log, Screen(width, is_unicode, has_colours=False))
     assert [line for line in shown if not line.isprintable() or columns(line) > width] == []
     assert len(reporttext.report(log, Screen(width, is_unicode, has_colours=has_colours))) == len(shown)
-    rows = reporttable.comparison(reporttable.rows_of(log, "odd"), Screen(width, is_unicode, has_colours=False))
+    rows = comparison.comparison(comparison.rows_of(log, "odd"), Screen(width, is_unicode, has_colours=False))
     assert [line for line in rows if not line.isprintable() or columns(line) > max(width, 36)] == []
 
 
@@ -77,14 +78,14 @@ def test_the_report_for_a_terminal_is_printable_and_fits(found, width, is_unicod
 def test_markdown_json_and_csv_hold_together(found):
     log = a_log(found)
     if log.runs:
-        shown = reportmarkdown.report(log)
+        shown = markdown.report(log)
         assert all(line.isprintable() for line in shown)
         tables = [line for line in shown if line.startswith("|")]
         assert all(line.endswith("|") for line in tables)
-    parsed = json.loads("".join(reportdata.as_json([log, log])))
+    parsed = json.loads("".join(export.as_json([log, log])))
     assert len(parsed["logs"]) == 2
-    rows = list(csv.reader(io.StringIO("\n".join(reportdata.as_csv([log])))))
-    assert {len(row) for row in rows} == {len(reportdata.CSV_COLUMNS)}
+    rows = list(csv.reader(io.StringIO("\n".join(export.as_csv([log])))))
+    assert {len(row) for row in rows} == {len(export.CSV_COLUMNS)}
     assert not any(cell.startswith(("=", "+", "@")) for row in rows for cell in row)
 
 
@@ -99,8 +100,8 @@ def test_markdown_json_and_csv_hold_together(found):
     ],
 )
 def test_foreign_text_is_code_in_markdown(text, shown):
-    assert reportmarkdown.code(text) == shown
+    assert markdown.code(text) == shown
 
 
 def test_no_logs_are_json_too():
-    assert json.loads("".join(reportdata.as_json([]))) == {"logs": []}
+    assert json.loads("".join(export.as_json([]))) == {"logs": []}

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from pytest_memguard.engine.members import Identity, Member
-from pytest_memguard.engine.roster import Roster
+from pytest_memguard.processes.model import Identity, Member
+from pytest_memguard.processes.pid_list import Roster
 
 
 def member(pid, started):

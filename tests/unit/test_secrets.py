@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_memguard.outputs.secrets import conceal, masked_command, masked_url
+from pytest_memguard.outputs.notify.redact import conceal, masked_command, masked_url
 
 WEBHOOK = "https://hooks.slack.com/services/T0AAAA/B0BBBBBB/xyzzyxyzzy"
 

@@ -8,8 +8,8 @@ from math import exp, log
 
 import pytest
 
-from pytest_memguard.analysis.facts import Point, RunFacts
-from pytest_memguard.analysis.shape import Kind, rate, shape, shape_of
+from pytest_memguard.analysis.classify import Kind, rate, shape, shape_of
+from pytest_memguard.analysis.model import Point, RunFacts
 from pytest_memguard.analysis.trend import trend
 
 MB = 1 << 20

@@ -12,7 +12,7 @@ from facts import MB, a_process, a_run, a_snapshot, an_outcome
 
 from pytest_memguard import events
 from pytest_memguard.outputs.console import Console
-from pytest_memguard.outputs.status import StatusLine
+from pytest_memguard.outputs.status_line import StatusLine
 
 SAVE, RESTORE = "\0337", "\0338"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_memguard.analysis.facts import Held, Point
-from pytest_memguard.analysis.thinning import MOST_BUCKETS, Thinner
+from pytest_memguard.analysis.downsample import MOST_BUCKETS, Thinner
+from pytest_memguard.analysis.model import Held, Point
 
 
 def a_point(number, size):

@@ -11,12 +11,12 @@ import pytest
 from guide import spans
 from runs import ROOT
 
-from memguard_runner import options as runner_options
+from memguard_runner import cli as runner_options
 from memguard_runner.companion.main import COMMANDS, build_parser
 from pytest_memguard import plugin
-from pytest_memguard.config import load_settings
+from pytest_memguard.config.load import load_settings
+from pytest_memguard.config.settings import INTERNAL_VARIABLES, PROFILE_VARIABLE, SETTINGS
 from pytest_memguard.errors import UsageError
-from pytest_memguard.settings import INTERNAL_VARIABLES, PROFILE_VARIABLE, SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

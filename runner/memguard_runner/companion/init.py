@@ -6,17 +6,17 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from memguard_runner import statuses
-from pytest_memguard.analysis.advice import advise
-from pytest_memguard.engine import machine
+from memguard_runner import exit_status
+from pytest_memguard.analysis.suggested_limit import advise
+from pytest_memguard.config.settings import BY_KEY
 from pytest_memguard.errors import MemguardError, ReadError, UsageError, printable, quote
 from pytest_memguard.outputs.console import Console
-from pytest_memguard.settings import BY_KEY
+from pytest_memguard.system import memory
 from pytest_memguard.units import MB, format_size, parse_size
 
-from . import pyproject
-from .screen import screen_of
+from .pyproject import file
 from .suggest import key_for, project_runs
+from .terminal.screen import screen_of
 
 if TYPE_CHECKING:
     import argparse
@@ -56,28 +56,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Write the table; return 1 when there is one already."""
     screen_of(sys.stdout)  # what its encoding lacks is escaped
-    directory = pyproject.current_directory()
-    path, config = pyproject.find(directory)
+    directory = file.current_directory()
+    path, config = file.find(directory)
     if config is not None:
         Console().line(
             f"{printable(config.path)} has a [tool.memguard] table already: nothing is written "
             "(`memguard-test --show-config true` prints what holds, `memguard suggest` limits from past runs)"
         )
         return ALREADY_THERE
-    path = path or os.path.join(directory, pyproject.NAME)
+    path = path or os.path.join(directory, file.NAME)
     limit, reason = _proposed(path, directory)
     if options.limit is not None:
         limit, reason = _checked(options.limit, "--limit"), "for the whole tree of processes"
     elif sys.stdin.isatty() and sys.stdout.isatty():
         limit, reason = _ask(path, limit, reason)
-    before = pyproject.read(path) if os.path.lexists(path) else None
+    before = file.read(path) if os.path.lexists(path) else None
     after = with_table(before or "", limit, reason)
-    pyproject.check(path, after)
-    pyproject.replace(path, before, after)
+    file.check(path, after)
+    file.replace(path, before, after)
     did = "added to" if before is not None else "written into a new file,"
     sys.stdout.write(f"[tool.memguard] with limit = {limit} {did} {printable(path)}\n")
     sys.stdout.write("next: memguard-test COMMAND, then memguard suggest for a limit of its own\n")
-    return statuses.OK
+    return exit_status.OK
 
 
 def with_table(text: str, limit: str, reason: str) -> str:
@@ -98,7 +98,7 @@ def _line(key: str, value: str, comment: str, width: int = COMMENT_AT) -> str:
 def _proposed(path: str, directory: str) -> tuple[str, str]:
     """Return a limit in MB and what it comes from: past runs of this project, else this machine's memory."""
     try:
-        usable = machine.usable_memory()
+        usable = memory.usable_memory()
     except ReadError:
         usable = 0
     from_runs = _from_runs(path, directory)

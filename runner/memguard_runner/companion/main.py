@@ -12,7 +12,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from memguard_runner import statuses
+from memguard_runner import exit_status
 from pytest_memguard.errors import MemguardError, UsageError, printable
 
 if TYPE_CHECKING:
@@ -59,27 +59,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from importlib.metadata import version
 
             print(f"memguard {version('pytest-memguard')}")  # noqa: T201 - the answer
-            return statuses.OK
+            return exit_status.OK
         if options.subcommand is None:
             build_parser([]).print_help()
-            return statuses.OK
+            return exit_status.OK
         status: int = import_module(f"memguard_runner.companion.{options.subcommand}").run(options)
         sys.stdout.flush()
     except UsageError as error:
         _complain(error)
-        return statuses.USAGE
+        return exit_status.USAGE
     except MemguardError as error:
         _complain(error)
-        return statuses.OWN_FAILURE
+        return exit_status.OWN_FAILURE
     except BrokenPipeError:  # `memguard report | head`: nobody reads on, which is no failure of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the flush at exit has somewhere to go
-        return statuses.OK
+        return exit_status.OK
     except OSError as error:  # a full disk behind `memguard report > FILE`
         where = f"'{printable(os.fsdecode(error.filename))}'" if error.filename else "the output cannot be written"
         _complain(MemguardError(f"{where}: {error.strerror or error}"))
-        return statuses.OWN_FAILURE
+        return exit_status.OWN_FAILURE
     except KeyboardInterrupt:
-        return statuses.OVER_SIGNALS + 2
+        return exit_status.OVER_SIGNALS + 2
     return status
 
 

@@ -7,19 +7,19 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from memguard_runner import statuses
-from pytest_memguard.config import load_settings, working_directory
+from memguard_runner import exit_status
+from pytest_memguard.config.load import load_settings, working_directory
 from pytest_memguard.errors import UsageError, printable
-from pytest_memguard.outputs import undelivered
-from pytest_memguard.outputs.announcement import of_trial
-from pytest_memguard.outputs.notification import DESKTOP, ways
-from pytest_memguard.outputs.notifier import Job, Result, Sender
+from pytest_memguard.outputs.notify import failed
+from pytest_memguard.outputs.notify.channels import DESKTOP, ways
+from pytest_memguard.outputs.notify.message import of_trial
+from pytest_memguard.outputs.notify.sender import Job, Result, Sender
 from pytest_memguard.units import format_seconds, parse_seconds
 
 if TYPE_CHECKING:
     import argparse
 
-    from pytest_memguard.settings import Settings
+    from pytest_memguard.config.settings import Settings
 
 TITLE = "memguard: a test"
 TEXT = "This is what a notification of memguard looks like; nothing was stopped."
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     settings = load_settings((), {name: value for name, value in given.items() if value}, os.environ, directory)
     works = _list(settings) if options.list else _try(settings, options.title, options.text, directory, timeout)
     _show_settings(settings)
-    return statuses.OK if works else FAILED
+    return exit_status.OK if works else FAILED
 
 
 FAILED = 1
@@ -75,7 +75,7 @@ def _try(settings: Settings, title: str, text: str, directory: str, timeout: flo
             _more(way.problem)
             _more(f"cure: {way.cure}")
     if sys.platform == "linux":
-        from pytest_memguard.engine.subreaper import become_subreaper
+        from pytest_memguard.processes.subreaper import become_subreaper
 
         become_subreaper()
     announcement = of_trial(title, text)
@@ -89,7 +89,7 @@ def _try(settings: Settings, title: str, text: str, directory: str, timeout: flo
         raise
     sender.close()
     if results and not any(result.failure for result in results):
-        undelivered.keep([], os.environ)  # what failed once works now
+        failed.keep([], os.environ)  # what failed once works now
     return bool(results) and not any(result.failure for result in results)
 
 
@@ -122,7 +122,7 @@ def _show_settings(settings: Settings) -> None:
         _row("sent on", occasions, f"notify-on, {settings.source('notify_on')}")
     else:
         _row("sent on", "nothing", f"notify is false, {settings.source('notify')}")
-    kept = undelivered.last(os.environ)
+    kept = failed.last(os.environ)
     if kept is not None:
         moment, failures = kept
         _row("last one", "failed", f"{format_seconds(max(0.0, time.time() - moment))} ago")

@@ -10,20 +10,20 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from memguard_runner import statuses
-from pytest_memguard.analysis import kept
-from pytest_memguard.config import load_settings, working_directory
-from pytest_memguard.engine.commandline import printable, shorten
-from pytest_memguard.engine.members import EVERYTHING
+from memguard_runner import exit_status
+from pytest_memguard.analysis import past_runs
+from pytest_memguard.config.load import load_settings, working_directory
 from pytest_memguard.errors import UsageError
 from pytest_memguard.outputs.console import Console
-from pytest_memguard.outputs.runfolder import trouble
+from pytest_memguard.outputs.log.folder import trouble
+from pytest_memguard.processes.command_line import printable, shorten
+from pytest_memguard.processes.model import EVERYTHING
 from pytest_memguard.units import MB, format_seconds, format_size, megabytes
 
-from .screen import columns, cut, screen_of
+from .terminal.screen import columns, cut, screen_of
 
 if TYPE_CHECKING:
-    from pytest_memguard.analysis.kept import KeptRun, Survey
+    from pytest_memguard.analysis.past_runs import KeptRun, Survey
 
 SHOWN = 20
 LEAST_ROOM, LEAST_FOLDER = 12, 8  # columns for a command and its folder, in the narrowest terminal
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the table, or JSON."""
-    found = kept.survey()
+    found = past_runs.survey()
     here = working_directory() or "(gone)"
     chosen = [each for each in found.runs if not options.here or _is_below(each.directory, here)]
     shown = chosen if options.all else chosen[: options.n]
@@ -58,14 +58,14 @@ def run(options: argparse.Namespace) -> int:
             "runs": [as_json(each) for each in shown],
         }
         print(json.dumps(facts, indent=2))  # noqa: T201 - the answer
-        return statuses.OK
+        return exit_status.OK
     screen_of(sys.stdout)  # what its encoding lacks is escaped
     for line in [*_table(shown, here, _width()), *_notes(found, len(chosen), len(shown), here if options.here else "")]:
         print(line)  # noqa: T201 - the answer
     if why_none:
         sys.stdout.flush()
         Console().line(f"runs are not kept here: {why_none}")
-    return statuses.OK
+    return exit_status.OK
 
 
 def as_json(each: KeptRun) -> dict[str, Any]:
@@ -132,7 +132,7 @@ def _padded(row: tuple[str, ...], widths: list[int]) -> list[str]:
 
 
 def _verdict(each: KeptRun) -> str:
-    if each.state != kept.ENDED:
+    if each.state != past_runs.ENDED:
         return each.state
     verdict = cut(each.verdict or "?", LONGEST_VERDICT)
     return f"{verdict} ({each.exit_status})" if verdict in ("failed", "signal") else verdict
@@ -141,7 +141,7 @@ def _verdict(each: KeptRun) -> str:
 def _peak(each: KeptRun) -> str:
     if not each.peak:  # it was over before the first look, or holds less than half a MB
         return "-"
-    return format_size(each.peak) if each.state == kept.ENDED else f">= {format_size(each.peak)}"
+    return format_size(each.peak) if each.state == past_runs.ENDED else f">= {format_size(each.peak)}"
 
 
 def _notes(found: Survey, chosen: int, shown: int, below: str) -> list[str]:

@@ -7,24 +7,25 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from memguard_runner import statuses
-from pytest_memguard.analysis import kept
-from pytest_memguard.analysis.advice import PastRun, advise
-from pytest_memguard.analysis.prefix import prefix_of
-from pytest_memguard.config import load_settings
-from pytest_memguard.engine.commandline import printable
+from memguard_runner import exit_status
+from pytest_memguard.analysis import past_runs
+from pytest_memguard.analysis.command_prefix import prefix_of
+from pytest_memguard.analysis.suggested_limit import PastRun, advise
+from pytest_memguard.config.load import load_settings
 from pytest_memguard.errors import UsageError
+from pytest_memguard.processes.command_line import printable
 from pytest_memguard.units import format_size, megabytes
 
-from . import pyproject, reportlogs, tomledit
-from .screen import screen_of
+from . import logs as reportlogs
+from .pyproject import edit, file
+from .terminal.screen import screen_of
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
 
-    from pytest_memguard.analysis.advice import Advice
-    from pytest_memguard.config import ConfigFile
+    from pytest_memguard.analysis.suggested_limit import Advice
+    from pytest_memguard.config.load import ConfigFile
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,13 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print suggestions, and write them when asked to."""
     screen_of(sys.stdout)  # what its encoding lacks is escaped
-    path, config = pyproject.find(pyproject.current_directory())
+    path, config = file.find(file.current_directory())
     runs, where = _runs(options.logs, path, everywhere=options.all)
     advices, left_out = advise(runs, key_for(config))
     changes = _write(path, config, advices) if options.write else {}
     if options.json:
         _print(json.dumps(_facts(path, config, advices, left_out, changes), indent=2))
-        return statuses.OK
+        return exit_status.OK
     if not advices:
         _print(f"# no suggestions: {where} {_of(len(runs))}{', none with a figure and a name' if runs else ''}")
         if not runs:
@@ -61,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
             _print("\n".join(_lines(advice, config)) + "\n")
     if left_out and advices:
         _print(f"# {_of(left_out)} left out: too short or small for a figure, or a command of one line such as `sh -c`")
-    return statuses.OK
+    return exit_status.OK
 
 
 def project_runs(path: str | None, directory: str) -> list[PastRun]:
@@ -69,7 +70,7 @@ def project_runs(path: str | None, directory: str) -> list[PastRun]:
     root = os.path.dirname(path) if path else directory
     return [
         PastRun(each.command, each.verdict, each.peak, each.limit)
-        for each in kept.all_runs()
+        for each in past_runs.all_runs()
         if each.directory == root or each.directory.startswith(root.rstrip("/") + "/")
     ]
 
@@ -94,8 +95,10 @@ def _runs(logs: Sequence[str], path: str | None, *, everywhere: bool) -> tuple[l
         found = [each for log in reportlogs.Logs(reportlogs.find(logs)) for each in log.runs]
         return [PastRun(each.command, each.verdict, each.peak, each.limit) for each in found], "the logs hold"
     if everywhere:
-        return [PastRun(each.command, each.verdict, each.peak, each.limit) for each in kept.all_runs()], "there are"
-    directory = pyproject.current_directory()
+        return [
+            PastRun(each.command, each.verdict, each.peak, each.limit) for each in past_runs.all_runs()
+        ], "there are"
+    directory = file.current_directory()
     root = os.path.dirname(path) if path else directory
     return project_runs(path, directory), f"of {printable(root)} there are"
 
@@ -110,15 +113,15 @@ def _lines(advice: Advice, config: ConfigFile | None) -> list[str]:
     if now is not None:
         lines.append(f"# its limit is {now[1]} now: change the table that is there, or use --write")
     sign = "# " if advice.at_least or now is not None else ""
-    return [*lines, *(sign + line for line in tomledit.table(advice.command, megabytes(advice.limit)))]
+    return [*lines, *(sign + line for line in edit.table(advice.command, megabytes(advice.limit)))]
 
 
 def _write(path: str | None, config: ConfigFile | None, advices: list[Advice]) -> dict[str, tuple[int | None, str]]:
     """Write the limits that are known; return for each command that changed what it was, in bytes and as written."""
     if path is None:
-        here = printable(pyproject.current_directory())
+        here = printable(file.current_directory())
         raise UsageError(
-            f"no {pyproject.NAME} in {here} or above: `memguard init` makes one, or paste the lines that "
+            f"no {file.NAME} in {here} or above: `memguard init` makes one, or paste the lines that "
             "`memguard suggest` prints into one of yours"
         )
     known = {
@@ -133,13 +136,13 @@ def _write(path: str | None, config: ConfigFile | None, advices: list[Advice]) -
             changes[command] = (now[0], now[1]) if now is not None else (None, "")
     if not changes:
         return {}
-    before = pyproject.read(path)
-    after = tomledit.with_limits(path, before, {command: megabytes(known[command].limit) for command in changes})
-    limits = pyproject.check(path, after, [command.split() for command in changes])
+    before = file.read(path)
+    after = edit.with_limits(path, before, {command: megabytes(known[command].limit) for command in changes})
+    limits = file.check(path, after, [command.split() for command in changes])
     for command, limit in zip(changes, limits, strict=True):
         if limit != known[command].limit:
             raise UsageError(f"{printable(path)}: {printable(command)!r} would not get its limit; paste the lines")
-    pyproject.replace(path, before, after)
+    file.replace(path, before, after)
     return changes
 
 

@@ -1,0 +1,1 @@
+"""Settings: the table, and what files, environment and options say."""

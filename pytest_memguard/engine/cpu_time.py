@@ -1,0 +1,67 @@
+"""When a look can be left out: memory cannot be touched without CPU time.
+
+The CPU time spent since the last look bounds what the tree gained, and it is cheaper to read than memory. On an idle
+machine one number tells (2 us); on a busy one the members' own CPU clocks do (0.45 us a member, against 2-3 us for a
+look at its memory). With 300 idle members that is the difference between 4 % of a CPU and a tenth of it.
+"""
+
+from __future__ import annotations
+
+from . import polling
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pytest_memguard.processes.model import Reader
+
+    from .tree import Tree
+
+MACHINE_ERROR = 0.02  # seconds; /proc/uptime is cut to 0.01 s
+LEAST_HEADROOM = 32 << 20  # bytes; with less, looks at memory are due in any case
+FEW_CLOCKS = 32  # members whose own clocks are read (15 us) rather than the machine's figure
+SHARE_TO_SPEND = 0.5  # of the headroom: what CPU time cannot tell (a huge page is 2 MB at once) fits in the other half
+
+
+class Idleness:
+    """Keeps the CPU time at the last look and tells what is certainly left of the headroom since."""
+
+    def __init__(self, reader: Reader, tree: Tree, processors: int) -> None:
+        self._reader = reader
+        self._tree = tree
+        self._processors = processors
+        self._headroom = 0
+        self._machine: float | None = None
+        self._worked: float | None = None
+
+    def looked(self, headroom: int) -> None:
+        """Take note of a look that left `headroom` bytes below the limit."""
+        self._headroom = headroom
+        # With less to lose than the error of the machine's figure, it cannot help.
+        near = headroom * SHARE_TO_SPEND < MACHINE_ERROR * polling.SPEED_OF_ONE_CPU
+        self._machine = None if near else self._reader.busy()
+        self._worked = None if headroom < LEAST_HEADROOM else self._reader.worked(self._tree.members.values())
+
+    def headroom_left(self, speed: float) -> int:
+        """Return bytes that are certainly left, 0 when it is time for a look. `speed` is bytes/s of all CPUs."""
+        one = speed * polling.SPEED_OF_ONE_CPU / polling.plausible_speed(self._processors)
+        busy = None
+        # The machine's figure costs the least, but its error costs headroom, and that costs further looks.
+        if self._machine is not None and (self._worked is None or len(self._tree.members) > FEW_CLOCKS):
+            busy = self._reader.busy()
+            left = self._after(self._machine, busy, MACHINE_ERROR, one)
+            if left > 0:
+                return left
+        if self._worked is None:
+            return 0
+        if (self._reader.forked() or self._tree.has_undecided()) and self._tree.scan():
+            return 0
+        worked = self._reader.worked(self._tree.members.values())
+        left = self._after(self._worked, worked, 0.0, one)
+        if left > 0:  # reckon from here on: others, and the guard itself, have made the machine's figure useless
+            self._headroom, self._worked, self._machine = left, worked, busy
+        return left
+
+    def _after(self, before: float | None, now: float | None, error: float, speed: float) -> int:
+        if before is None or now is None:
+            return 0
+        gained = (now - before + error) * speed
+        return int(self._headroom - gained) if gained < self._headroom * SHARE_TO_SPEND else 0

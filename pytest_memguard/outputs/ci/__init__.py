@@ -1,0 +1,1 @@
+"""CI providers: what each shows more than plain lines."""

@@ -1,0 +1,1 @@
+"""The log: JSON lines, and the folder where runs are kept."""

@@ -1,0 +1,192 @@
+"""The folder of kept logs: names, creating, locking, removing.
+
+A file is locked (flock(2)) from before it can be seen until its guard is gone: a lock tells a running guard's log from
+one that a killed guard left, and what is locked is never removed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+import time
+from binascii import crc32
+from errno import EACCES, EAGAIN
+
+from pytest_memguard.errors import reason_of
+
+from .file_sink import append
+
+MOST_BYTES = 50 << 20  # of all kept logs together
+MOST_FILES = 500
+SUFFIX = ".jsonl"
+UNFINISHED = ".new"  # a file that is not locked yet
+NAME_LENGTH = len("20250107T103045.123Z-00000000-0000.jsonl")
+DIRECTORY = slice(21, 29)  # of a name: the sum of the working directory
+ABANDONED = 60.0  # seconds after which an unfinished file is nobody's
+UNLOCKABLE_IN_USE = 3600.0  # seconds since the last write, where the file system has no locks
+DAY = 86400.0
+
+
+def name_for(started: float, directory: str) -> str:
+    """Return a name for a log: when the run started, in which directory (a sum), and something of its own."""
+    return f"{_stamp(started)}-{crc32(directory.encode('utf-8', 'surrogateescape')):08x}-{os.urandom(2).hex()}{SUFFIX}"
+
+
+def _stamp(moment: float) -> str:
+    """Return a moment, UTC, such that later ones sort behind it."""
+    return time.strftime("%Y%m%dT%H%M%S", time.gmtime(moment)) + f".{int(moment % 1 * 1000):03d}Z"
+
+
+def is_name(name: str) -> bool:
+    """Return whether a file of this name is ours to read and to remove."""
+    if len(name) != NAME_LENGTH or [name[8], name[15], name[19:21], name[29]] != ["T", ".", "Z-", "-"]:
+        return False
+    digits, hexadecimal = name[:8] + name[9:15] + name[16:19], name[DIRECTORY] + name[30:34]
+    return (
+        name[34:] == SUFFIX and digits.isascii() and digits.isdigit() and not set(hexadecimal) - set("0123456789abcdef")
+    )
+
+
+def create(place: str, name: str) -> int:
+    """Create a log, readable by its owner alone, and return its descriptor, locked. Raises OSError."""
+    if not place:
+        raise OSError("no place")
+    _make(place)
+    hidden = f"{place}/.{name}{UNFINISHED}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+    descriptor = os.open(hidden, flags, 0o600)
+    lock(descriptor)
+    try:
+        _set_mode(descriptor, 0o600)  # one that cannot be read could not be removed either
+        os.rename(hidden, f"{place}/{name}")
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def close(descriptor: int, place: str, name: str, *, is_empty: bool) -> None:
+    """Close a log, and remove it when nothing is in it."""
+    if is_empty:
+        try:
+            os.unlink(f"{place}/{name}")
+        except OSError:
+            pass
+    os.close(descriptor)
+
+
+def lock(descriptor: int, kind: int = fcntl.LOCK_EX) -> bool | None:
+    """Lock a file without waiting; return False when another process has, None where there are no locks."""
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except OSError as error:
+        return False if error.errno in (EAGAIN, EACCES) else None
+    return True
+
+
+def is_in_use(descriptor: int) -> bool:
+    """Return whether a guard still writes to a log; where it does not, it is locked now."""
+    locked = lock(descriptor, fcntl.LOCK_SH)  # shared: two who look at a time do not take each other for a guard
+    if locked is None:  # some network file systems
+        return time.time() - os.fstat(descriptor).st_mtime < UNLOCKABLE_IN_USE
+    return not locked
+
+
+def prune(place: str, keep: int, own: str) -> None:
+    """Remove the oldest logs: all but `keep` of the working directory of log `own`, and what is too much in all.
+
+    `own`, what a guard still writes, and what memguard did not name stay. Others may prune at the same time.
+    """
+    try:
+        found = os.listdir(place)
+    except OSError:
+        return
+    future = _stamp(time.time() + DAY)
+    # Written with a clock that was wrong: it would be the newest for years.
+    names = sorted(filter(is_name, found), key=lambda name: (name < future, name), reverse=True)
+    directory = own[DIRECTORY]
+    of_directory = number = size = 0
+    for name in names:
+        path = f"{place}/{name}"
+        number += 1
+        of_directory += name[DIRECTORY] == directory
+        try:
+            size += os.lstat(path).st_size
+        except OSError:
+            continue
+        too_many = name[DIRECTORY] == directory and of_directory > keep
+        if name != own and (too_many or number > MOST_FILES or size > MOST_BYTES):
+            _remove(path)
+    for name in found:
+        if name.startswith(".") and name.endswith(UNFINISHED) and is_name(name[1 : -len(UNFINISHED)]):
+            _remove(f"{place}/{name}", unless_younger=ABANDONED)
+
+
+def _remove(path: str, unless_younger: float = 0.0) -> None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        facts = os.fstat(descriptor)
+        if stat.S_ISREG(facts.st_mode) and time.time() - facts.st_mtime >= unless_younger and not is_in_use(descriptor):
+            os.unlink(path)
+    except OSError:  # somebody else has removed it
+        pass
+    finally:
+        os.close(descriptor)
+
+
+def _make(place: str) -> None:
+    """Make the folder with those above it, for the user alone. Raises OSError where logs are not to be kept."""
+    above = place
+    missing = []
+    while True:
+        try:
+            facts = os.stat(above)
+            break
+        except FileNotFoundError:
+            missing.append(above)
+            above = os.path.dirname(above)
+    if facts.st_uid != os.geteuid() and (not missing or _is_someone_elses(facts.st_uid)):
+        raise PermissionError(EACCES, "belongs to another user", above)
+    for path in reversed(missing):
+        try:
+            os.mkdir(path, 0o700)
+            _set_mode(path, 0o700)  # ~/.local is not ours alone
+        except FileExistsError:  # another run was quicker
+            pass
+
+
+def _set_mode(file: str | int, mode: int) -> None:
+    """Give a file that we made the mode it should have whatever the umask took away."""
+    try:
+        os.chmod(file, mode)
+    except OSError:  # a file system without modes
+        pass
+
+
+def _is_someone_elses(owner: int) -> bool:
+    """Return whether this is sudo in the caller's home: a folder of root's in there would be in the caller's way."""
+    return os.geteuid() == 0 and owner != 0 and os.environ.get("SUDO_UID") == str(owner)
+
+
+def trouble(place: str) -> str:
+    """Return why no logs can be kept in the folder, and the cure; "" when they can. Tries it."""
+    if not place:
+        return "neither XDG_STATE_HOME nor HOME names a folder; set one of them to an absolute path"
+    try:
+        _make(place)
+        path = f"{place}/.{name_for(time.time(), place)}{UNFINISHED}"
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            append(descriptor, b"x" * 4096)
+        finally:
+            os.close(descriptor)
+            os.unlink(path)
+    except (OSError, ValueError) as error:
+        where = getattr(error, "filename", None) or place
+        reason = reason_of(error)
+        return f"{where!r}: {reason}; make it a folder that you can write to, or set XDG_STATE_HOME to another one"
+    return ""

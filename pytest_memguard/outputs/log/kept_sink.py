@@ -1,0 +1,144 @@
+"""The log that is kept of a run without being asked for: one file in the user's state folder.
+
+It is there when somebody asks after the first kill. Whoever did not ask must not pay: nothing is imported, and no file
+created, until the run is a second old or over, and nothing at all is said when it cannot be. `memguard runs` says why.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pytest_memguard.events import Outcome, Run, Snapshot
+
+    from .background_writer import Scribe
+
+YOUNG = 1.0  # seconds in which nothing is written: `memguard-test true` in a loop costs one write a run
+FULL = 2000  # snapshots until a long run's log is thinned: an hour and 40 minutes, 2 MB at the default interval
+PATIENCE = 2.0  # seconds at the end of a run for a disk that is slow; whoever waits for the status waits so long
+NEW_HIGH = 1.02  # a snapshot so many times the highest is never left out
+
+
+def folder(environ: Mapping[str, str], platform: str) -> str:
+    """Return the folder of kept logs, "" where there is none (no home). `platform` is as in sys.platform.
+
+    The places are platformdirs' (user_state_dir), XDG_STATE_HOME first on each system. A relative path is to be
+    ignored (XDG Base Directory Specification).
+    """
+    base = environ.get("XDG_STATE_HOME", "")
+    if not base.startswith("/"):
+        home = environ.get("HOME", "")
+        if not home.startswith("/"):
+            return ""
+        base = home.rstrip("/") + ("/Library/Application Support" if platform == "darwin" else "/.local/state")
+    return base.rstrip("/") + "/memguard/runs"
+
+
+class Kept:
+    """A sink that keeps the log of one run. It never says anything; after any fault but a full disk it gives up.
+
+    The guard makes the lines; a thread (`scribe`) writes them, so that a home that hangs does not hold up the guarding.
+    """
+
+    def __init__(self, place: str, keep: int) -> None:
+        """Take the folder, and how many runs of one working directory are kept in it."""
+        self._folder = place
+        self._keep = keep
+        self._gave_up = not place
+        self._run: Run | None = None
+        self._waiting: list[Snapshot] = []
+        self._last = float("-inf")  # when the last snapshot was taken, as its `elapsed`
+        self._highest = 0.0
+        self._scribe: Scribe | None = None
+        # What follows is the thread's, once there is one.
+        self._opening = b""  # the first line, until it is written
+        self._name = ""
+        self._descriptor = -1
+        self._is_complete = False  # the end is written
+
+    def memguard_started(self, run: Run) -> None:
+        """Take note of it; nothing is written yet."""
+        self._run = run
+
+    def memguard_snapshot(self, snapshot: Snapshot) -> None:
+        """Write a snapshot, unless the log is long and this one says little."""
+        if snapshot.elapsed - self._last < snapshot.elapsed / FULL and snapshot.total <= self._highest * NEW_HIGH:
+            return
+        self._last = snapshot.elapsed
+        self._note(snapshot)
+        if snapshot.elapsed >= YOUNG:
+            self._write()
+
+    def memguard_warning(self, snapshot: Snapshot) -> None:
+        """Write where the tree stood when it reached the warn level; a file is not created now, so near the limit."""
+        self._note(snapshot)
+        if self._descriptor >= 0:
+            self._write()
+
+    memguard_breach = memguard_warning  # while the tree waits for its end
+
+    def memguard_finished(self, snapshot: Snapshot, outcome: Outcome) -> None:
+        """Write how the run ended, and remove the oldest logs."""
+        self._write((snapshot, outcome))
+        outcome.kept = self._is_complete
+
+    def _note(self, snapshot: Snapshot) -> None:
+        self._highest = max(self._highest, snapshot.total)
+        self._waiting.append(snapshot)
+
+    def _write(self, end: tuple[Snapshot, Outcome] | None = None) -> None:
+        """Have written what waits, and the end of the run."""
+        waiting, self._waiting = self._waiting, []
+        if self._gave_up or self._run is None:
+            return
+        try:  # no descriptor may be left to import with, or memguard is just being updated
+            from pytest_memguard.jsonline import encode
+
+            from . import background_writer, file_sink
+            from . import folder as runfolder
+        except (ImportError, OSError):
+            self._gave_up = True
+            return
+        if self._scribe is None:
+            self._scribe = background_writer.Scribe()
+            self._opening = encode(file_sink.opening(self._run))
+            self._name = runfolder.name_for(self._run.started, self._run.directory)
+        lines = [file_sink.fields(snapshot) for snapshot in waiting]
+        if end is None:
+            data = b"".join(map(encode, lines))
+            self._scribe.give(lambda: self._put(data))
+            return
+        data = b"".join(map(encode, [*lines, file_sink.ending(*end)]))
+        self._scribe.finish(lambda: self._put_last(data), PATIENCE)
+
+    def _put(self, data: bytes) -> bool:
+        """Write whole lines with one write(2); return whether that was done."""
+        from . import file_sink
+        from . import folder as runfolder
+
+        if self._gave_up:
+            return False
+        try:
+            if self._descriptor < 0:
+                self._descriptor = runfolder.create(self._folder, self._name)
+        except (OSError, ValueError):
+            self._gave_up = True
+            return False
+        try:
+            file_sink.append(self._descriptor, self._opening + data)
+        except OSError:  # a full disk may have room again; the first line is needed then
+            return False
+        self._opening = b""
+        return True
+
+    def _put_last(self, data: bytes) -> None:
+        from . import folder as runfolder
+
+        is_written = self._put(data)
+        if self._descriptor < 0:
+            return
+        runfolder.close(self._descriptor, self._folder, self._name, is_empty=bool(self._opening))
+        self._descriptor = -1
+        self._is_complete = is_written
+        runfolder.prune(self._folder, self._keep, self._name)

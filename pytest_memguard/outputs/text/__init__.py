@@ -1,0 +1,1 @@
+"""What people read: post-mortems, breaches, deaths."""

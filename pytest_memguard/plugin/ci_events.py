@@ -1,0 +1,71 @@
+"""GitHub Actions: what is annotated of a guarded session, collected from reports as they come in.
+
+Registered only there, in the process that has the terminal: reports of workers carry what is needed. All of it is told
+at the very end, when the terminal's last line is out: an annotation has to begin its line.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from pytest_memguard.outputs.ci.event import ERROR, WARNING, Incident, file_of, of_breach, of_kernel_kill
+from pytest_memguard.processes.model import EVERYTHING
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .session import Session
+
+
+class Incidents:
+    """The hooks, and the telling."""
+
+    def __init__(self, config: pytest.Config, session: Session) -> None:
+        self._config = config
+        self._session = session
+        self._found: list[Incident] = []
+        self._environ = dict(os.environ)  # tests may change it, and leave it so
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep what a limit or the kernel did to a test."""
+        file, line, _ = report.location
+        line = 0 if line is None else line + 1
+        kernel = getattr(report, "memguard_kernel", "")
+        if kernel:
+            self._found.append(of_kernel_kill(report.nodeid, kernel, file=file, line=line))
+        self._keep(report, file, line)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Keep what a limit did to the collection of a file."""
+        self._keep(report, file_of(report.nodeid), 0)
+
+    def close(self) -> None:
+        """Tell, if there is anything."""
+        if not self._found or not self._session.runs_here:
+            return
+        reporter = self._config.pluginmanager.getplugin("terminalreporter")
+        if reporter is not None:
+            reporter.flush()  # what follows has to begin a line where stderr joins stdout; pytest 9 does so itself
+        from pytest_memguard.outputs.ci import providers
+        from pytest_memguard.outputs.console import Console
+        from pytest_memguard.outputs.log import timeline
+
+        limit, _ = self._session.limit()
+        guard = self._session.link.guard
+        providers.tell_session(
+            Console(),
+            self._found,
+            self._environ,
+            root=str(self._config.rootpath),
+            limit=0 if limit == EVERYTHING else limit,
+            points=timeline.read(guard.get("log", ""), str(guard.get("run", ""))),
+        )
+
+    def _keep(self, report: pytest.TestReport | pytest.CollectReport, file: str, line: int) -> None:
+        record = getattr(report, "memguard", None)
+        if record is not None:
+            level = ERROR if report.failed else WARNING
+            self._found.append(of_breach(record, level, file=file, line=line))

@@ -1,0 +1,238 @@
+"""The link to the guard: finding it on this host or starting it, asking it, and noticing when it is gone.
+
+One rule for every pytest process, be it the only one, xdist's controller, a worker on this host or one behind ssh: take
+the lock of the session's folder, connect to the guard that listens there, and where there is none, start it. So a host
+has one guard for all its workers, and a guard that was killed is replaced by whoever notices first.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+
+from pytest_memguard.config.settings import NOTIFY
+from pytest_memguard.errors import MemguardError
+from pytest_memguard.jsonline import decode, encode
+from pytest_memguard.unix_socket import find_folder, listen
+
+from .own_memory import move_up
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from typing import Any
+
+    from pytest_memguard.session_guard.shared_page import Board
+else:
+    import _socket as socket  # `socket` adds enums and selectors: 3 ms
+
+PATIENCE = 60  # seconds for an answer; a look takes milliseconds, on a machine that is thrashing far more
+RECEIVED_AT_ONCE = 4096  # bytes; more is a memory mapping of its own, which a clamp may refuse
+LISTENING = 3  # the descriptor under which the guard process finds its socket
+CONNECTING = 5.0
+_CODE = "import sys; sys.path.extend(sys.argv[2:]); from pytest_memguard.session_guard.main import main; main()"
+
+
+class LinkLost(Exception):  # noqa: N818 - it reads as what happened
+    """The guard does not answer any more."""
+
+
+class Link:
+    """A connection to the guard. `facts` are what a guard has to know to be started."""
+
+    def __init__(self, folder: str, facts: dict[str, Any], board: Board, hello: dict[str, Any]) -> None:
+        self.folder = folder
+        self.guard: dict[str, Any] = {}  # the answer to hello
+        self._facts = facts
+        self._board = board
+        self._hello = {"op": "hello", **hello}
+        self._socket: socket.socket | None = None
+        self._identity: tuple[int, int] | None = None
+        self._buffer = b""
+        self._greeted = False
+        self.is_asking = False  # an answer is awaited: an exception now would leave it for the next question
+        self._starter = 0  # the process that forks the guard and ends
+        self._fstat, self._waitpid = os.fstat, os.waitpid  # a test may replace those of `os`
+
+    def join(self, path: str) -> None:
+        """Say hello to a guard that listens at `path`. Raises OSError when nobody does."""
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.settimeout(CONNECTING)
+            connection.connect(path)
+            rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", self._board.descriptor))
+            connection.sendmsg([encode(self._hello)], [rights])
+        except OSError:
+            connection.close()
+            raise
+        self._socket = socket.socket(fileno=move_up(connection.detach()))
+        # Not settimeout(): with it Python waits even where MSG_DONTWAIT is asked for.
+        self._socket.setblocking(True)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", PATIENCE, 0))
+        facts = self._fstat(self._socket.fileno())
+        self._identity = facts.st_dev, facts.st_ino
+        self._buffer = b""
+        self._greeted = False
+
+    def find_or_start(self) -> None:
+        """Join the guard of this session on this host; start it if there is none. Raises MemguardError, OSError."""
+        import fcntl
+
+        try:
+            os.mkdir(self.folder, 0o700)
+        except FileExistsError:
+            if os.stat(self.folder).st_uid != os.getuid():
+                raise MemguardError(f"{self.folder} belongs to somebody else: point TMPDIR to another folder") from None
+        lock = os.open(self.folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            path = os.path.join(self.folder, "guard")
+            try:
+                self.join(path)
+            except OSError:
+                self._start(path)
+                self.join(path)
+        finally:
+            os.close(lock)
+
+    def wait_for_guard(self) -> dict[str, Any]:
+        """Wait for the answer to hello. Raises LinkLost."""
+        if not self._greeted:
+            answer = self._receive()
+            self._greeted = True
+            if "error" in answer:
+                raise LinkLost(str(answer["error"]))
+            self.guard = answer
+            self._reap_starter()
+        return self.guard
+
+    def ask(self, operation: str, **facts: object) -> dict[str, Any]:
+        """Ask the guard, and return its answer. Raises LinkLost."""
+        self.wait_for_guard()
+        if not self.is_up():
+            raise LinkLost("the connection to the guard was closed")
+        assert self._socket is not None
+        self.is_asking = True
+        try:
+            self._socket.sendall(encode({"op": operation, **facts}))
+            return self._receive()
+        except OSError as error:
+            raise LinkLost(str(error)) from error
+        finally:
+            self.is_asking = False
+
+    def tell(self, operation: str) -> None:
+        """Tell the guard something that has no answer; nothing happens when it is gone."""
+        if self._greeted and self.is_up() and self._socket is not None:
+            try:
+                self._socket.sendall(encode({"op": operation}))
+            except OSError:
+                pass
+
+    def is_up(self) -> bool:
+        """Return whether the connection stands, for 3 us: nothing is to be read, and the descriptor is still ours."""
+        if self._socket is None:
+            return False
+        try:
+            facts = self._fstat(self._socket.fileno())
+            if (facts.st_dev, facts.st_ino) != self._identity:
+                raise OSError  # noqa: TRY301 - the same as a descriptor that is closed
+            if not self._greeted:
+                return True
+            return self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
+        except BlockingIOError:
+            return True
+        except OSError:
+            self._socket.detach()  # the number may be somebody else's file by now
+            self._socket = None
+            return False
+
+    def close(self) -> None:
+        """Close the connection, if it is still ours."""
+        if self.is_up() and self._socket is not None:
+            self._socket.close()
+        self._socket = None
+        self._reap_starter()
+
+    def _receive(self) -> dict[str, Any]:
+        if self._socket is None:
+            raise LinkLost("there is no connection to the guard")
+        try:
+            while b"\n" not in self._buffer:
+                data = self._socket.recv(RECEIVED_AT_ONCE)
+                if not data:
+                    raise LinkLost("the guard process has ended")
+                self._buffer += data
+        except OSError as error:
+            raise LinkLost(f"the guard does not answer: {error}") from error
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return decode(line)
+
+    def _start(self, path: str) -> None:
+        """Start a guard that listens at `path`. Raises OSError, MemguardError."""
+        if not sys.executable:
+            raise MemguardError("cannot start the guard: this Python does not know where it is (sys.executable)")
+        self._reap_starter()
+        fresh = f"{path}.{os.getpid()}"
+        listening = move_up(listen(fresh).detach())
+        try:
+            os.rename(fresh, path)
+            facts = encode({**self._facts, "path": path, "notify": None}).decode("utf-8", "surrogateescape").strip()
+            # Not among the arguments, which every user of the machine can read: addresses hold tokens.
+            notify = os.fsdecode(encode(self._facts["notify"]).strip()) if self._facts["notify"] else ""
+            self._starter = os.posix_spawn(
+                sys.executable,
+                [sys.executable, "-I", "-S", "-c", _CODE, facts, *_paths()],
+                {**os.environ, NOTIFY: notify},
+                file_actions=[
+                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDWR, 0),
+                    (os.POSIX_SPAWN_DUP2, 0, 1),
+                    (os.POSIX_SPAWN_DUP2, listening, LISTENING),
+                ],
+                setsigmask=(),
+            )
+        finally:
+            os.close(listening)
+
+    def _reap_starter(self) -> None:
+        if self._starter:
+            starter, self._starter = self._starter, 0
+            try:
+                self._waitpid(starter, 0)
+            except OSError:  # a test waited for all its children
+                pass
+
+
+def folder_of(session: str) -> str:
+    """Return where the guard of a session listens on this host, for this user. Raises MemguardError."""
+    from zlib import crc32
+
+    host = crc32(f"{this_host()} {os.getuid()}".encode("utf-8", "surrogateescape"))
+    folder = find_folder(f"memguard-{session}-{host:08x}")
+    if not folder:
+        raise MemguardError("no folder for temporary files can be written to: point TMPDIR at one")
+    return folder
+
+
+def is_own(folder: str) -> bool:
+    """Return whether a guard can listen in this folder for us: nobody has made it yet, or we have."""
+    try:
+        return os.stat(folder).st_uid == os.getuid()
+    except OSError:
+        return os.access(os.path.dirname(folder), os.W_OK)
+
+
+def this_host() -> str:
+    """Return what tells this host (and pid namespace) from others for as long as it runs."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip() + os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return os.uname().nodename
+
+
+def _paths() -> list[str]:
+    """Return where the guard finds this package, and psutil and sinks of other packages if they are installed."""
+    here = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    return [here, *(path for path in sys.path if path.endswith(("site-packages", "dist-packages")))]

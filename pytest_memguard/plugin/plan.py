@@ -1,0 +1,142 @@
+"""From options, markers, environment and [tool.memguard] to what a session is guarded with."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from pytest_memguard.config.load import find_config, load_settings
+from pytest_memguard.config.settings import PYTEST, Settings
+from pytest_memguard.errors import MemguardError, UsageError, quote
+from pytest_memguard.processes import readers
+from pytest_memguard.processes.model import EVERYTHING
+from pytest_memguard.units import parse_size
+
+from .options import MARKER, OFF, OPTIONS, SOCKET
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+_COMMAND = ("pytest",)
+
+
+class Plan:
+    """What a session is guarded with; sizes in bytes. `limit` is EVERYTHING when there is none for the session."""
+
+    def __init__(self, settings: Settings, *, limit: int, source: str) -> None:
+        self.limit = limit
+        self.source = source
+        self.test_limit = settings.test_limit or 0
+        self.test_source = settings.source("test_limit")
+        self.floor = settings.min_available or 0
+        self.floor_source = settings.source("min_available") if self.floor else ""
+        self.warn_share = settings.warn / settings.limit
+        self.action = settings.action
+        self.leftovers = settings.leftovers
+        self.report = settings.report
+        self.log = settings.log
+        self.keep = settings.keep
+        self.interval = settings.interval
+        self.grace = settings.grace
+        self.notify = (
+            {"on": settings.notify_on, "command": settings.notify_command, "urls": settings.notify_urls}
+            if settings.notify
+            else None
+        )
+
+    def as_facts(self) -> dict[str, Any]:
+        """Return it as a worker receives it."""
+        return dict(self.__dict__)
+
+    @classmethod
+    def from_facts(cls, facts: dict[str, Any]) -> Plan:
+        """Return what `as_facts` made."""
+        plan = cls.__new__(cls)
+        plan.__dict__.update(facts)
+        return plan
+
+
+def plan_for(config: pytest.Config) -> Plan | None:
+    """Return what this session is to be guarded with; None when nobody asked. Raises pytest.UsageError."""
+    options = {name: config.getoption(option) for name, option in OPTIONS.items()}
+    directory = str(config.rootpath)
+    try:
+        if options["limit"] is not None and options["limit"].strip().lower() in OFF:
+            return None
+        asked = any(options[name] is not None for name in ("limit", "test_limit", "min_available", "report"))
+        joins = bool(os.environ.get(SOCKET))
+        enabled = False
+        if not asked:
+            found = find_config(directory)
+            enabled = found is not None and bool(found.pytest.get("enabled"))
+            enabled = _switch_of_environment(enabled)
+        if not (asked or joins or enabled):
+            return None
+        settings = load_settings(_COMMAND, {**options, "_spelling": OPTIONS}, os.environ, directory, door=PYTEST)
+        readers.choose(os.environ)
+    except MemguardError as error:
+        raise pytest.UsageError(f"memguard: {error}") from None
+    source = settings.source("limit")
+    if source == "default" and not settings.enabled:
+        # Asked for something else (per-test limits, a report), or joined to a guard that has a limit.
+        return Plan(settings, limit=EVERYTHING, source="")
+    return Plan(settings, limit=settings.limit, source=source)
+
+
+def _switch_of_environment(enabled: bool) -> bool:
+    """Return whether MEMGUARD_ENABLED says otherwise than the file; a wrong value is told by the loader."""
+    text = os.environ.get("MEMGUARD_ENABLED", "").strip().lower()
+    return text not in ("0", "false", "no", "off") if text else enabled
+
+
+def limit_of(item: pytest.Item, plan: Plan) -> tuple[int, str]:
+    """Return the bytes that a test may add (0: no limit) and where that comes from. Raises UsageError."""
+    marker = item.get_closest_marker(MARKER)
+    if marker is None:
+        return plan.test_limit, plan.test_source
+    return limit_in(marker, plan), "mem_limit"
+
+
+def limit_in(marker: pytest.Mark, plan: Plan) -> int:
+    """Return the bytes of a marker's one argument, 0 for None. Raises UsageError, whose text says what was expected."""
+    example = f'@pytest.mark.{MARKER}("200MB")'
+    if marker.kwargs:
+        raise UsageError(f"{MARKER}: unknown argument {quote(next(iter(marker.kwargs)))}; write {example}")
+    if len(marker.args) != 1:
+        raise UsageError(f"{MARKER}: expected one size, got {len(marker.args)} arguments; write {example}")
+    (value,) = marker.args
+    if value is None:
+        return 0
+    return size_of(value, plan, MARKER)
+
+
+def size_of(value: Any, plan: Plan, what: str) -> int:
+    """Return the bytes of a size given in Python; a percentage is of the session's limit. Raises UsageError."""
+    total = plan.limit if plan.limit != EVERYTHING else None
+    try:
+        return parse_size(value, total=total)
+    except ValueError as error:
+        raise UsageError(f"{what}: {error}, got {quote(value)}") from None
+
+
+def wrong_markers(collected: Iterable[object], plan: Plan) -> list[str]:
+    """Return a line for each item whose marker cannot be used, with file and line."""
+    wrong = []
+    for item in collected:
+        if not isinstance(item, pytest.Item) or MARKER not in item.keywords:
+            continue
+        try:
+            limit_of(item, plan)
+        except UsageError as error:
+            wrong.append(with_place(item, error))
+    return wrong
+
+
+def with_place(item: pytest.Item, error: UsageError) -> str:
+    """Return what is wrong with the marker of an item, with file and line."""
+    path, line, name = item.reportinfo()
+    where = f"{path}:{line + 1}" if line is not None else str(path)
+    return f"{where}: {name}: {error}"

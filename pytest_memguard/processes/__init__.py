@@ -1,0 +1,1 @@
+"""Processes: who they are, what they hold, how they are signalled."""

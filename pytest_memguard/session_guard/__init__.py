@@ -1,0 +1,1 @@
+"""The guard's side of pytest sessions."""

@@ -1,0 +1,189 @@
+"""A page of memory that a pytest process and its guard share: what is tested now, and what the guard saw.
+
+Writing it costs 1 us and wakes nobody, where a message would cost both sides some 20 us twice a test; and it stays
+when a test closes every descriptor. Each half has one writer. The test's half is guarded by a sequence number that is
+odd while it is being written (a seqlock), so the guard never takes half of a name for a whole one.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import sys
+from struct import Struct
+
+from pytest_memguard.errors import ReadError
+
+SIZE = 8192
+NAME_ROOM = 3900  # bytes of a test's name; a longer one loses its end
+
+# What a test process does.
+IDLE, COLLECT, SETUP, CALL, TEARDOWN = range(5)
+PHASES = ("between tests", "collection", "setup", "call", "teardown")
+
+# Flags of a test process.
+DEBUGGING = 1  # a debugger holds it: report, do not act
+WATCH_ONLY = 2  # --mem-action=warn
+
+# sequence, number, phase, flags, started (monotonic ns), base, limit, length of name, line of the test in its file
+_TEST = Struct("<QQQQQQQQQ")
+_PHASE_AT = 16
+_FLAGS_AT = 24
+_LIFTED_AT = 72
+_NAME_AT = 128
+_GUARD = Struct("<QQQQQQQ")  # number of breaches, raise for, total, others, headroom, snapshots, looks
+_GUARD_AT = 4096
+_OTHERS_AT = _GUARD_AT + 24
+_WORD = Struct("<Q")
+
+
+class Activity:
+    """What a pytest process is doing: amounts in bytes, `started` in monotonic nanoseconds.
+
+    `number` counts its tests from 1; `base` is what the process itself held when the test began, `limit` what the test
+    may add (0: no limit of its own), `line` where it stands in the file that its name begins with (0: not known).
+    """
+
+    __slots__ = ("base", "flags", "limit", "line", "name", "number", "phase", "started")
+
+    def __init__(
+        self, number: int = 0, phase: int = IDLE, flags: int = 0, started: int = 0, base: int = 0, limit: int = 0
+    ) -> None:
+        self.number = number
+        self.phase = phase
+        self.flags = flags
+        self.started = started
+        self.base = base
+        self.limit = limit
+        self.line = 0
+        self.name = ""
+
+
+class Sight:
+    """What the guard wrote: amounts in bytes. `others` counts living subprocesses of this pytest process."""
+
+    __slots__ = ("breaches", "headroom", "looks", "others", "raise_for", "snapshots", "total")
+
+    def __init__(self, words: tuple[int, ...]) -> None:
+        self.breaches, self.raise_for, self.total, self.others, self.headroom, self.snapshots, self.looks = words
+
+
+class Board:
+    """The shared page. One side makes it (`Board()`), the other opens what it was sent (`Board(descriptor)`)."""
+
+    def __init__(self, descriptor: int | None = None) -> None:
+        """Map the page; the descriptor may be closed afterwards. Raises ReadError when it is none."""
+        self.descriptor = _create() if descriptor is None else descriptor
+        try:
+            if sys.version_info >= (3, 13):
+                self._page = mmap.mmap(self.descriptor, SIZE, trackfd=False)
+            else:  # it keeps a copy of the descriptor open
+                self._page = mmap.mmap(self.descriptor, SIZE)
+        except (OSError, ValueError) as error:
+            raise ReadError(f"cannot share a page of memory with the guard: {error}") from error
+        self._sequence = 0
+        self._seen = Activity()
+        self._pack_test = _TEST.pack_into
+        self._pack_word = _WORD.pack_into
+        self._unpack_word = _WORD.unpack_from
+        self._unpack_guard = _GUARD.unpack_from
+
+    def close_descriptor(self) -> None:
+        """Close the descriptor; the page stays."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+    def close(self) -> None:
+        """Give the page back."""
+        self.close_descriptor()
+        self._page.close()
+
+    # -- the test's half --------------------------------------------------------------------------------------------
+
+    def show(
+        self, number: int, phase: int, flags: int, started: int, base: int, limit: int, name: bytes, line: int = 0
+    ) -> None:
+        """Show a new test; see `Activity`."""
+        name = name[:NAME_ROOM]
+        page, sequence = self._page, self._sequence + 1
+        self._pack_word(page, 0, sequence)
+        page[_NAME_AT : _NAME_AT + len(name)] = name
+        self._pack_test(page, 0, sequence, number, phase, flags, started, base, limit, len(name), line)
+        self._sequence = sequence + 1
+        self._pack_word(page, 0, sequence + 1)
+
+    def show_phase(self, phase: int) -> None:
+        """Show that the same test is in another phase: one word, which is written at once or not at all."""
+        self._pack_word(self._page, _PHASE_AT, phase)
+
+    def show_flags(self, flags: int) -> None:
+        """Show other flags."""
+        self._pack_word(self._page, _FLAGS_AT, flags)
+
+    def note_lift(self, moment: int) -> None:
+        """Tell that the standing clamp was lifted (monotonic ns), for a subprocess that must not inherit it."""
+        self._pack_word(self._page, _LIFTED_AT, moment)
+
+    def breaches(self) -> int:
+        """Return how many times this process has passed a limit."""
+        (count,) = self._unpack_word(self._page, _GUARD_AT)
+        return int(count)
+
+    def others(self) -> int:
+        """Return how many subprocesses the guard saw alive."""
+        (count,) = self._unpack_word(self._page, _OTHERS_AT)
+        return int(count)
+
+    def sight(self) -> Sight:
+        """Return what the guard saw last."""
+        return Sight(self._unpack_guard(self._page, _GUARD_AT))
+
+    # -- the guard's half -------------------------------------------------------------------------------------------
+
+    def activity(self) -> Activity:
+        """Return what is shown; what was shown before while it is being written. The same object for the same test."""
+        (sequence,) = self._unpack_word(self._page, 0)
+        seen = self._seen
+        if sequence != self._sequence and sequence % 2 == 0:
+            _, number, phase, flags, started, base, limit, length, line = _TEST.unpack_from(self._page, 0)
+            name = bytes(self._page[_NAME_AT : _NAME_AT + min(length, NAME_ROOM)])
+            if self._unpack_word(self._page, 0)[0] == sequence:
+                self._sequence = sequence
+                self._seen = seen = Activity(number, phase, flags, started, base, limit)
+                seen.name, seen.line = name.decode("utf-8", "replace"), line
+        if sequence == self._sequence:
+            seen.phase = min(self._unpack_word(self._page, _PHASE_AT)[0], TEARDOWN)
+            (seen.flags,) = self._unpack_word(self._page, _FLAGS_AT)
+        return seen
+
+    def lifted(self) -> int:
+        """Return when the standing clamp was lifted last (monotonic ns), 0 for never."""
+        (moment,) = _WORD.unpack_from(self._page, _LIFTED_AT)
+        return int(moment)
+
+    def tell(self, sight: Sight) -> None:
+        """Write what the guard saw."""
+        _GUARD.pack_into(
+            self._page,
+            _GUARD_AT,
+            sight.breaches,
+            sight.raise_for,
+            sight.total,
+            sight.others,
+            sight.headroom,
+            sight.snapshots,
+            sight.looks,
+        )
+
+
+def _create() -> int:
+    """Return the descriptor of a new page without a name."""
+    try:
+        descriptor = os.memfd_create("memguard-board")
+    except (AttributeError, OSError):  # macOS, or a kernel before 3.17
+        from pytest_memguard.processes.pid_list import unnamed_file
+
+        descriptor = unnamed_file()
+    os.ftruncate(descriptor, SIZE)
+    return descriptor

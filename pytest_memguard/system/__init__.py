@@ -1,0 +1,1 @@
+"""The machine: its memory, its control groups, the kernel's OOM killer."""

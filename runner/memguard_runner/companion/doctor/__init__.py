@@ -1,0 +1,104 @@
+"""`memguard doctor`: what works on this machine and what does not, each with its cure, and a self-test at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+from memguard_runner import exit_status
+from pytest_memguard.config.load import working_directory
+from pytest_memguard.errors import printable
+
+from . import configuration, environment, installation, memory, processes, render, selftest
+from .findings import PROBLEM, Finding, Situation
+from .isolated import examine
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+FOUND_PROBLEMS = 1
+WIDEST = 120  # columns: a longer line is hard to read
+GROUPS = {
+    "Installation": installation.CHECKS,
+    "Processes": processes.CHECKS,
+    "Memory": memory.CHECKS,
+    "Configuration": configuration.CHECKS,
+    "Surroundings": environment.CHECKS,
+}
+SELF_TEST = "Self-test"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `memguard doctor`."""
+    parser.description = (
+        "What works on this machine and what does not, each with its cure. Ends in a self-test: a small tree with a "
+        "detached daemon is started, passes 64 MB and must be gone. Exit status 0 when what is needed works, else 1."
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--no-self-test", dest="self_test", action="store_false", help="start nothing")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Look at everything, print it as it is found, and return 0, or 1 when there is a problem."""
+    findings: list[tuple[str, Finding]] = []
+    wide, plain = _width(), not _takes_symbols()
+    for group, found in _examine_all(_situation(), self_test=options.self_test):
+        findings += [(group, finding) for finding in found]
+        if not options.json:
+            _print("\n".join(render.lines(group, found, width=wide, plain=plain)) + "\n")
+    all_of_them = [finding for _, finding in findings]
+    has_problems = any(finding.level == PROBLEM for finding in all_of_them)
+    if options.json:
+        facts = {
+            "ok": not has_problems,
+            "findings": [{"group": group, **finding.as_dict()} for group, finding in findings],
+        }
+        _print(json.dumps(facts, indent=2))
+    else:
+        _print(f"{render.summary(all_of_them)}\n{render.NEXT}")
+    return FOUND_PROBLEMS if has_problems else exit_status.OK
+
+
+def _examine_all(situation: Situation, *, self_test: bool) -> Iterator[tuple[str, list[Finding]]]:
+    for group, checks in GROUPS.items():
+        found: list[Finding] = []
+        for check in checks:
+            found += examine(check, situation)
+        yield group, found
+    if self_test:
+        yield SELF_TEST, _self_test(situation)
+
+
+def _self_test(situation: Situation) -> list[Finding]:
+    """Run it in this process: it has deadlines of its own, and cleans up after Ctrl-C."""
+    try:
+        return selftest.run(situation)
+    except Exception as error:
+        reason = printable(f"{type(error).__name__}: {error}"[:300])
+        return [Finding(PROBLEM, selftest.NAME, f"could not be carried out ({reason})", "see the lines above")]
+
+
+def _situation() -> Situation:
+    return Situation(dict(os.environ), working_directory())
+
+
+def _width() -> int:
+    return min(WIDEST, shutil.get_terminal_size((100, 24)).columns)
+
+
+def _takes_symbols() -> bool:
+    try:
+        "".join((*render.MARKS.values(), render.ARROW)).encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def _print(text: str) -> None:
+    """Print at once: who waits for the next check has read this one."""
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a path may be in any script
+    print(text, flush=True)  # noqa: T201 - the answer

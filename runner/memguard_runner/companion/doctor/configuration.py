@@ -1,0 +1,182 @@
+"""The configuration that was found and what is wrong with it; the log, and the folder of the kept logs."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import tempfile
+
+from pytest_memguard.config.load import find_config, load_settings
+from pytest_memguard.config.settings import PYTEST, read_environment
+from pytest_memguard.errors import MemguardError, printable, reason_of
+from pytest_memguard.units import format_seconds, format_size
+
+from . import effective
+from .findings import PROBLEM, Check, Finding, Situation, note, ok, problem
+
+SHOW = "`memguard-test --show-config -- COMMAND` tells all, and where each value comes from"
+LITTLE_ROOM = 10 << 20  # bytes: a log of ten thousand snapshots
+PIECE = b"\n" * 4096  # written to find out whether a folder takes it: a page, more than a line of the log
+
+
+def _file(situation: Situation) -> list[Finding]:
+    """Find the configuration file and check every table of it, each profile and command as it would be used."""
+    if not situation.directory:
+        return [problem("config file", "the working directory does not exist any more", "change to another directory")]
+    try:
+        config = find_config(situation.directory)
+    except MemguardError as error:
+        return [problem("config file", str(error), "correct it: until then memguard-test starts no command here")]
+    if config is None:
+        text = "none: no pyproject.toml in or above this folder has a [tool.memguard] table"
+        return [ok("config file", text)]
+    used: list[tuple[list[str], dict[str, object]]] = [([], {"profile": name}) for name in config.profiles]
+    used += [(list(words), {}) for words in config.commands]
+    for command, options in used:
+        try:
+            load_settings(command, options, {}, situation.directory)
+        except MemguardError as error:
+            name = " ".join(command) or f"profile {options['profile']}"
+            return [problem("config file", f"{name}: {error}", "correct it")]
+    parts = [printable(config.path)]
+    if config.commands:
+        parts.append("commands: " + ", ".join(printable(key) for key, _ in config.commands.values()))
+    if config.profiles:
+        parts.append("profiles: " + ", ".join(map(printable, config.profiles)))
+    return [ok("config file", "; ".join(parts))]
+
+
+def _environment(situation: Situation) -> list[Finding]:
+    """Check the variables, for a command of any kind and for bun test."""
+    found: list[str] = []
+    for command in ([], ["bun", "test"]):
+        try:
+            values = read_environment(situation.environ, command)
+        except MemguardError as error:
+            return [problem("variables", str(error), "correct or unset it: until then memguard-test starts no command")]
+        found += [variable for _, variable in values.values() if variable not in found]
+    found += [name for name in ("MEMGUARD_PROFILE", "MEMGUARD_READER") if situation.environ.get(name)]
+    return [ok("variables", ", ".join(found) or "none is set")]
+
+
+def _settings(situation: Situation) -> list[Finding]:
+    """Tell what holds, in one line."""
+    try:
+        settings = effective.settings(situation)
+        if settings.config_file:
+            load_settings([], {}, situation.environ, situation.directory, door=PYTEST)
+    except MemguardError as error:
+        told = [finding.level for finding in (*_file(situation), *_environment(situation))]
+        if PROBLEM in told:
+            return []
+        return [problem("settings", str(error), "correct it: until then memguard-test starts no command here")]
+    parts = [
+        f"limit {format_size(settings.limit)} ({printable(settings.source('limit'))})",
+        f"warn {format_size(settings.warn)}",
+        f"interval {format_seconds(settings.interval)}",
+        f"grace {format_seconds(settings.grace)}",
+    ]
+    if settings.profile:
+        parts.append(f"profile {printable(settings.profile)}")
+    return [ok("settings", f"{', '.join(parts)}; {SHOW}")]
+
+
+def _log(situation: Situation) -> list[Finding]:
+    """Look whether the configured log can be written, without leaving anything behind."""
+    try:
+        settings = effective.settings(situation)
+    except MemguardError:
+        return []  # told by the lines above
+    if not settings.log:
+        return [ok("log", "none configured: `-l FILE` writes one")]
+    source = printable(settings.source("log"))
+    reason = why_not_writable(settings.log)
+    if reason:
+        text = f"{printable(settings.log)} ({source}) cannot be written: {reason}"
+        return [problem("log", text, "choose another file with -l, MEMGUARD_LOG or log in [tool.memguard]")]
+    room = _room(settings.log)
+    text = f"{printable(settings.log)} ({source}) can be written"
+    if room is not None and room < LITTLE_ROOM:
+        return [note("log", f"{text}, but only {format_size(room)} are left there", "make room; a snapshot takes 1 KB")]
+    return [ok("log", text)]
+
+
+def _kept(situation: Situation) -> list[Finding]:
+    """Look at the folder of the logs that are kept of every run."""
+    from pytest_memguard.analysis import past_runs
+
+    name = "kept logs"
+    try:
+        settings = effective.settings(situation)
+    except MemguardError:
+        return []
+    if not settings.keep:
+        return [ok(name, f"none ({printable(settings.source('keep'))}): `memguard report` needs a log's name")]
+    place = past_runs.folder(situation.environ, sys.platform)
+    consequence = "runs are not kept, so `memguard runs` and `memguard report` know none"
+    if not place:
+        return [note(name, f"no place for them: {consequence}", "set HOME or XDG_STATE_HOME")]
+    reason = why_folder_not_writable(place)
+    if reason:
+        cure = "make it writable, or choose another with XDG_STATE_HOME"
+        return [note(name, f"{printable(place)} cannot be written ({reason}): {consequence}", cure)]
+    survey = past_runs.survey(situation.environ)
+    runs = f"{len(survey.runs)} run" if len(survey.runs) == 1 else f"{len(survey.runs)} runs"
+    if survey.unreadable:
+        text = f"{runs} in {printable(place)}, and {len(survey.unreadable)} that cannot be read"
+        return [note(name, text, f"remove them: {printable(survey.unreadable[0])}, for one")]
+    return [ok(name, f"{runs} in {printable(place)}")]
+
+
+def why_not_writable(path: str) -> str:
+    """Return why a file cannot be appended to, "" when it can. Nothing is left behind, no folder is made."""
+    try:
+        if os.path.lexists(path):
+            if stat.S_ISDIR(os.stat(path).st_mode):
+                return "it is a folder"
+            os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC))
+            folder = os.path.dirname(os.path.realpath(path))
+            if stat.S_ISREG(os.stat(path).st_mode) and _room(folder) == 0:
+                return "no space left on device"
+            return ""
+        return why_folder_not_writable(os.path.dirname(path))
+    except (OSError, ValueError) as error:
+        return _reason(error)
+
+
+def why_folder_not_writable(folder: str) -> str:
+    """Return why no file can be made in a folder, or in the nearest one above that exists; "" when one can."""
+    while not os.path.lexists(folder) and os.path.dirname(folder) != folder:
+        folder = os.path.dirname(folder)
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(PIECE)
+            file.flush()
+    except (OSError, ValueError) as error:
+        return f"{_reason(error)} ({printable(folder)})"
+    return ""
+
+
+def _reason(error: Exception) -> str:
+    return reason_of(error).lower()
+
+
+def _room(path: str) -> int | None:
+    """Return the bytes left for us on the file system of the nearest existing folder."""
+    while not os.path.exists(path) and os.path.dirname(path) != path:
+        path = os.path.dirname(path)
+    try:
+        facts = os.statvfs(path)
+    except OSError:
+        return None
+    return facts.f_bavail * facts.f_frsize if facts.f_blocks else None
+
+
+CHECKS = (
+    Check("config file", _file),
+    Check("variables", _environment),
+    Check("settings", _settings),
+    Check("log", _log),
+    Check("kept logs", _kept),
+)

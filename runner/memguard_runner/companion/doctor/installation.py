@@ -1,0 +1,218 @@
+"""Versions, extras, and whether the `memguard-test` on PATH starts and is this one."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import shutil
+import sys
+from importlib import metadata
+from importlib.util import find_spec
+
+import memguard_runner
+from pytest_memguard.errors import printable
+
+from .ask_program import answer
+from .findings import Check, Finding, Situation, note, ok, problem
+
+PACKAGE = "pytest-memguard"
+OLDEST = (3, 10)
+EXTRAS = {
+    "watch": ("watchfiles", "memguard-test --watch"),
+    "notify": ("apprise", "notify-urls"),
+    "write": ("tomlkit", "memguard suggest --write"),
+    "completion": ("shtab", "memguard completion"),
+}
+_WHERE = "import memguard_runner, sys; sys.stdout.write(memguard_runner.__file__)"
+
+
+def _memguard(_situation: Situation) -> list[Finding]:
+    folder = printable(os.path.dirname(os.path.dirname(str(memguard_runner.__file__))))
+    version = _own_version()
+    if not version:
+        cure = f"install it: `{_python_words()} -m pip install {PACKAGE}`"
+        return [note("memguard", f"not installed, but run from {folder}", cure)]
+    return [ok("memguard", f"{version}, from {folder}")]
+
+
+def _own_version() -> str:
+    try:
+        return metadata.version(PACKAGE)
+    except metadata.PackageNotFoundError:  # a checkout on PYTHONPATH
+        return ""
+
+
+def _python(_situation: Situation) -> list[Finding]:
+    text = f"{platform.python_implementation()} {platform.python_version()}, {printable(sys.executable)}"
+    if sys.version_info < OLDEST:
+        return [problem("Python", text, "use Python 3.10 or later")]
+    return [ok("Python", text)]
+
+
+def _system(situation: Situation) -> list[Finding]:
+    names = platform.uname()
+    if sys.platform == "linux":
+        try:
+            distribution = platform.freedesktop_os_release().get("PRETTY_NAME", "")
+        except OSError:
+            distribution = ""
+        words = [f"{names.system} {names.release} {names.machine}", distribution, _container(situation, names.release)]
+        return [ok("system", printable(", ".join(filter(None, words))))]
+    if sys.platform == "darwin":
+        text = f"macOS {platform.mac_ver()[0]} {names.machine}"
+        cure = "tell the developers what you see here: their tests run the same code on Linux"
+        return [note("system", f"{text}; memguard has not been run on a Mac by its developers", cure)]
+    cure = "use Linux or macOS"
+    return [problem("system", f"{names.system} {names.release} is neither Linux nor macOS", cure)]
+
+
+def _container(situation: Situation, release: str) -> str:
+    if "microsoft" in release.lower():
+        return "under WSL"
+    marks = ("/.dockerenv", "/run/.containerenv")
+    inside = situation.environ.get("container") or any(os.path.exists(mark) for mark in marks)
+    return "in a container" if inside else ""
+
+
+def _packages(situation: Situation) -> list[Finding]:
+    """Tell the versions of what memguard needs, and what the plugin works with."""
+    found = []
+    for name, module, needed_for in (
+        ("psutil", "psutil", "macOS and MEMGUARD_READER=portable"),
+        ("pytest", "pytest", "pytest --mem-limit"),
+        ("xdist", "xdist", ""),
+    ):
+        version, reason = _version(name, module)
+        if version:
+            found.append(ok(name, version))
+        elif needed_for:
+            cure = f"{_python_words()} -m pip install {name}"
+            found.append(note(name, f"{reason}; it is needed for {needed_for}", cure))
+        else:
+            found.append(ok(name, f"{reason}; pytest runs without workers"))
+    if situation.environ.get("PYTEST_DISABLE_PLUGIN_AUTOLOAD"):
+        text = "PYTEST_DISABLE_PLUGIN_AUTOLOAD is set, so pytest does not load the plugin by itself"
+        found.append(note("plugin", text, "unset it, or call `pytest -p pytest_memguard.plugin --mem-limit=...`"))
+    elif not any(entry.value == "pytest_memguard.plugin" for entry in metadata.entry_points(group="pytest11")):
+        cure = f"{_python_words()} -m pip install {PACKAGE}"
+        found.append(note("plugin", "pytest does not know the plugin: memguard is not installed here", cure))
+    return found
+
+
+def _version(name: str, module: str) -> tuple[str, str]:
+    """Return (version, ""), or ("", why not)."""
+    package = "pytest-xdist" if name == "xdist" else name
+    try:
+        version = metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "", "not installed"
+    if find_spec(module) is None:
+        return "", "not installed"
+    return version, ""
+
+
+def _extras(_situation: Situation) -> list[Finding]:
+    """Tell which optional parts are installed."""
+    there = [name for name, (module, _) in EXTRAS.items() if find_spec(module) is not None]
+    missing = [name for name in EXTRAS if name not in there]
+    found = [ok("extras", ", ".join(f"{name} ({EXTRAS[name][1]})" for name in there))] if there else []
+    if missing:
+        text = "not installed: " + ", ".join(f"{name} ({EXTRAS[name][1]})" for name in missing)
+        cure = f"{_python_words()} -m pip install '{PACKAGE}[{','.join(missing)}]', if you want to use them"
+        found.append(note("extras", text, cure))
+    return found
+
+
+def _bun(situation: Situation) -> list[Finding]:
+    path = shutil.which("bun", path=situation.environ.get("PATH"))
+    if path is None:
+        return [ok("bun", "not on PATH")]
+    version, reason = answer([path, "--version"])
+    if reason:
+        return [note("bun", f"{printable(path)}: {reason}", "install it anew if you use it")]
+    return [ok("bun", f"{printable(version.splitlines()[0])}, {printable(path)}")]
+
+
+def _command(situation: Situation) -> list[Finding]:
+    """Tell whether the `memguard-test` that a shell finds starts, and belongs to this installation."""
+    name = "memguard-test"
+    own = os.path.join(os.path.dirname(sys.executable), name)
+    path = shutil.which(name, path=situation.environ.get("PATH"))
+    if path is None:
+        if os.access(own, os.X_OK) and os.path.exists(interpreter_of(own)):
+            cure = f"activate its environment, or call {_typed(own)}"
+        else:
+            cure = f"call `{_python_words()} -m memguard_runner` instead"
+        return [note(name, "in no folder of PATH", cure)]
+    shown = printable(path)
+    version, reason = answer([path, "--version" if _own_version() else "--help"], situation.environ)
+    if reason:
+        return [problem(name, f"{shown} does not start: {_why(path, reason)}", _way_out(path))]
+    if _own_version() and version != f"{name} {_own_version()}":
+        text = f"{shown} is {printable(version.splitlines()[0])}, and not of this installation"
+        return [note(name, text, f"call {_typed(own)}, or put its folder first on PATH")]
+    where = _installation(path, situation)
+    if where and os.path.realpath(where) != os.path.realpath(str(memguard_runner.__file__)):
+        folder = printable(os.path.dirname(os.path.dirname(where)))
+        text = f"{shown} is of another installation, {folder}"
+        return [note(name, text, f"call {_typed(own)}, or put its folder first on PATH")]
+    return [ok(name, shown)]
+
+
+def interpreter_of(path: str) -> str:
+    """Return what the first line of a script names, as the kernel reads it: up to the first blank."""
+    try:
+        with open(path, "rb") as file:
+            first = file.readline(4096)
+    except OSError:
+        return ""
+    words = first[2:].split(None, 1)
+    return os.fsdecode(words[0]) if first.startswith(b"#!") and words else ""
+
+
+def _why(path: str, reason: str) -> str:
+    interpreter = interpreter_of(path)
+    if interpreter and not os.path.exists(interpreter):
+        return f"its first line names {printable(interpreter)}, which does not exist"
+    return reason
+
+
+def _way_out(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            first = file.readline(4096)
+    except OSError:
+        first = b""
+    instead = f"call `{_python_words()} -m memguard_runner` instead"
+    if first.startswith(b"#!/") and b" " in first[2:].strip() and not os.path.exists(interpreter_of(path)):
+        return f"{instead}, or make the environment anew in a folder without a blank in its path"
+    return f"{instead}, or install memguard anew"
+
+
+def _installation(path: str, situation: Situation) -> str:
+    """Return the file of the package that the script at `path` would import, "" when that cannot be told."""
+    interpreter = interpreter_of(path)
+    if not interpreter or "python" not in os.path.basename(interpreter):
+        return ""
+    return answer([interpreter, "-c", _WHERE], situation.environ)[0]
+
+
+def _python_words() -> str:
+    """Return our interpreter as one would type it into a shell."""
+    return _typed(sys.executable or "python3")
+
+
+def _typed(path: str) -> str:
+    return printable(shlex.quote(path))
+
+
+CHECKS = (
+    Check("memguard", _memguard),
+    Check("memguard-test", _command),
+    Check("Python", _python),
+    Check("system", _system),
+    Check("packages", _packages),
+    Check("bun", _bun),
+    Check("extras", _extras),
+)

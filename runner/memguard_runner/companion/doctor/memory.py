@@ -1,0 +1,164 @@
+"""The machine's memory: what may be used, what is left, swap, pressure, and who would know of a kernel kill."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from pytest_memguard.errors import MemguardError, printable
+from pytest_memguard.system import memory
+from pytest_memguard.system.oom_killer import KernelKills
+from pytest_memguard.units import format_size
+
+from . import effective
+from .findings import Check, Finding, Situation, note, ok, problem
+
+LINUX = sys.platform == "linux"
+STRICT = "2"  # of /proc/sys/vm/overcommit_memory, see the kernel's Documentation/mm/overcommit-accounting.rst
+MORE = "`memguard status` tells who holds what"
+PART_TO_USE = 0.8  # of what is available: a limit proposed leaves a fifth for everything else
+
+
+def _available(situation: Situation) -> list[Finding]:
+    """Compare limit and floor with what may be used and with what is available now."""
+    root = memory.root_of(situation.environ)
+    usable, source = memory.usable_memory(root), memory.usable_memory_source(root)
+    available = memory.available_memory(root)
+    left = f"{format_size(available)} available of" if available else "how much is available, nobody tells, of"
+    text = f"{left} {format_size(usable)} ({source})"
+    try:
+        settings = effective.settings(situation)
+    except MemguardError:  # the configuration has a line of its own
+        return [ok("memory", f"{text}; {MORE}")]
+    limit, floor = settings.limit, settings.min_available or 0
+    text += f"; the limit is {format_size(limit)} ({printable(settings.source('limit'))})"
+    if floor:
+        text += f", the floor {format_size(floor)} ({printable(settings.source('min_available'))})"
+    proposal = f"-t {max(1, int(available * PART_TO_USE) >> 20)}"
+    if limit > usable:
+        cure = "choose a lower limit: `-t 80%` is of what may be used"
+        return [problem("memory", f"{text}: the system runs short before memguard acts", cure)]
+    if floor >= usable:
+        return [problem("memory", f"{text}: no run can leave so much", "choose a lower floor (min-available)")]
+    if available and available < floor:
+        cure = "close what you do not need (`memguard status` shows who holds what), or choose a lower floor"
+        return [note("memory", f"{text}: what holds a good part of what is used will be stopped", cure)]
+    if available and limit > available:
+        cure = f"close what you do not need, choose a lower limit ({proposal}), or set a floor (--min-available)"
+        return [note("memory", f"{text}: the machine may run short before memguard acts", cure)]
+    return [ok("memory", f"{text}; {MORE}")]
+
+
+def _control_group(situation: Situation) -> list[Finding]:
+    """Tell which control group we are in, its limit, and what it uses."""
+    if not LINUX:
+        return [ok("control group", "macOS has none")]
+    root = memory.root_of(situation.environ)
+    group = _own_group(root)
+    if group is None:
+        return [ok("control group", "none that counts memory: the machine's is the only bound")]
+    version, folder = group
+    used_file = "memory.current" if version == 2 else "memory.usage_in_bytes"
+    used = _number(f"{folder}/{used_file}")
+    parts = [f"version {version}, {printable(folder)}"]
+    if memory.usable_memory_source(root) != "physical memory":
+        parts.append(f"limit {format_size(memory.usable_memory(root))}")
+    else:
+        parts.append("no limit")
+    if used is not None:
+        parts.append(f"{format_size(used)} used, files in the cache included")
+    return [ok("control group", "; ".join(parts))]
+
+
+def _own_group(root: str) -> tuple[int, str] | None:
+    """Return version and folder of the control group that counts our memory (cgroups(7)), None when there is none."""
+    groups = root.rstrip("/") + "/sys/fs/cgroup"
+    for line in _read(os.path.join(root, "proc/self/cgroup")).splitlines():
+        number, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if "memory" in controllers.split(","):
+            return 1, _existing(f"{groups}/memory", path)
+        if number == "0" and not controllers:
+            for mount in (groups, f"{groups}/unified"):
+                folder = _existing(mount, path)
+                if os.path.exists(f"{folder}/memory.current") or os.path.exists(f"{folder}/memory.max"):
+                    return 2, folder
+    return None
+
+
+def _existing(mount: str, path: str) -> str:
+    """Return the group's folder; a container may see the host's path while its own top is mounted."""
+    folder = f"{mount}{path}".rstrip("/")
+    return folder if os.path.isdir(folder) and ".." not in path.split("/") else mount
+
+
+def _swap(_situation: Situation) -> list[Finding]:
+    """Tell how much swap there is, and how strictly memory is promised."""
+    total, used = _swap_sizes()
+    if total:
+        text = f"{format_size(used)} of {format_size(total)} used; memguard counts what was swapped out"
+    else:
+        text = "none" if LINUX else "none yet"
+    found = [ok("swap", text)]
+    if LINUX and _read("/proc/sys/vm/overcommit_memory").strip() == STRICT:
+        text = "strict (vm.overcommit_memory = 2): allocations may fail before the limit is reached"
+        found.append(note("overcommit", text, "a MemoryError then is the kernel's; see CommitLimit in /proc/meminfo"))
+    return found
+
+
+def _swap_sizes() -> tuple[int, int]:
+    """Return how much swap there is and how much of it is used; Linux does not need psutil for it."""
+    if LINUX:
+        sizes = memory.meminfo_figures(_read("/proc/meminfo").encode(), b"SwapTotal", b"SwapFree")
+        total = sizes.get(b"SwapTotal", 0)
+        return total, total - sizes.get(b"SwapFree", total)
+    import psutil
+
+    swap = psutil.swap_memory()
+    return swap.total, swap.used
+
+
+def _pressure(_situation: Situation) -> list[Finding]:
+    """Tell how much time was lost waiting for memory."""
+    if not LINUX:
+        return []
+    for line in _read("/proc/pressure/memory").splitlines():
+        if line.startswith("some"):
+            share = next((word[6:] for word in line.split() if word.startswith("avg10=")), "?")
+            return [ok("pressure", f"{share} % of the last 10 s were lost waiting for memory")]
+    cure = "harmless: only `memguard status` shows it; boot with psi=1 if you want it there"
+    return [note("pressure", "this kernel does not tell it (/proc/pressure/memory)", cure)]
+
+
+def _kernel_kills(_situation: Situation) -> list[Finding]:
+    """Tell which counters would prove a kill by the kernel's OOM killer."""
+    if not LINUX:
+        return [ok("kernel kills", "macOS counts none: such a death is reported as `signal`")]
+    counts = KernelKills().counts()
+    told = [f"{source} ({count})" for source, count in counts.items()]
+    if not told:
+        text = "no counter tells of a kill by the kernel's OOM killer: it is reported as `signal`"
+        return [note("kernel kills", text, "the counters need Linux 4.13, and a /proc that shows them")]
+    return [ok("kernel kills", f"told by {printable(', '.join(told))}")]
+
+
+def _number(path: str) -> int | None:
+    text = _read(path).strip()
+    return int(text) if text.isdigit() else None
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(65536)
+    except OSError:
+        return ""
+
+
+CHECKS = (
+    Check("memory", _available),
+    Check("control group", _control_group),
+    Check("swap", _swap),
+    Check("pressure", _pressure),
+    Check("kernel kills", _kernel_kills),
+)

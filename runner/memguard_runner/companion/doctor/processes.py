@@ -1,0 +1,251 @@
+"""What memguard needs of the system: seeing processes, measuring them, keeping orphans, ending them."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import resource
+import shlex
+import signal
+import sys
+import time
+
+from pytest_memguard.errors import MemguardError, printable
+from pytest_memguard.processes import readers, subreaper
+from pytest_memguard.processes.model import Member
+from pytest_memguard.system import oom_killer
+from pytest_memguard.units import format_size
+
+from .findings import Check, Finding, Situation, note, ok, problem
+
+LINUX = sys.platform == "linux"
+MB = 1 << 20
+FEW_DESCRIPTORS = 64  # the guard needs 12, its reader keeps one for each process of the tree
+_UNSET = f"unset {readers.VARIABLE}, unless you have a reason"
+_RSS_INSTEAD = "so RSS counts instead, which has shared memory in every process: give a higher limit"
+
+
+def _reader(situation: Situation) -> list[Finding]:
+    """Open the reader that a run would use and find ourselves with it."""
+    try:
+        name = readers.choose(situation.environ)
+    except MemguardError as error:
+        return [problem("reader", str(error), f"unset {readers.VARIABLE}")]
+    try:
+        reader = readers.open_reader(name, adopts=False)
+        seen = reader.pids()
+        identity = reader.identify(os.getpid())
+    except MemguardError as error:
+        return [problem("reader", str(error), "memguard sees no processes without it")]
+    except ImportError as error:
+        cure = f"{shlex.quote(sys.executable)} -m pip install --force-reinstall psutil"
+        return [problem("reader", f"{name}: psutil cannot be imported ({printable(str(error))})", cure)]
+    if identity is None or os.getpid() not in seen:
+        return [problem("reader", f"{name}: it does not see its own process", "mount /proc, as proc(5) says")]
+    if name == readers.LINUX:
+        return [ok("reader", f"linux: /proc, {len(seen)} processes seen")]
+    text = f"portable: psutil, {len(seen)} processes seen"
+    if not LINUX:
+        return [ok("reader", text)]
+    text += "; a daemon that detaches within milliseconds and clears its environment can be missed"
+    return [note("reader", text, _UNSET)]
+
+
+def _footprint(situation: Situation) -> list[Finding]:
+    """Measure a process that holds a known amount."""
+    name = readers.choose(situation.environ)
+    reader = readers.open_reader(name, adopts=False)
+    block = mmap.mmap(-1, 16 * MB)
+    for start in range(0, len(block), mmap.PAGESIZE):
+        block[start] = 1
+    identity = reader.identify(os.getpid())
+    assert identity is not None, "the reader does not see its own process"
+    member = Member(identity)
+    reader.weigh([member])
+    began = time.perf_counter()
+    measured = reader.footprint(member)
+    took = (time.perf_counter() - began) * 1000
+    if reader.exact:
+        return [ok("footprint", f"phys_footprint of proc_pid_rusage, {format_size(member.resident)} for doctor itself")]
+    if measured is not None and measured.total >= 16 * MB:
+        source = "Pss + SwapPss of /proc/PID/smaps_rollup" if LINUX else "RSS"
+        text = f"{source}, {format_size(measured.total)} for doctor itself, read in {took:.1f} ms"
+        return [ok("footprint", text)]
+    if not LINUX:
+        return [note("footprint", "proc_pid_rusage does not answer; RSS counts instead, without compressed memory")]
+    text = f"/proc/PID/smaps_rollup cannot be read, {_RSS_INSTEAD}"
+    return [note("footprint", text, "it needs Linux 4.14 or later, with CONFIG_PROC_PAGE_MONITOR")]
+
+
+def _access(_situation: Situation) -> list[Finding]:
+    """Tell what may be read of others: hidepid, the ptrace scope, other users."""
+    if not LINUX:
+        return _access_on_macos()
+    found = []
+    options = _mount_options("/proc")
+    hidden = next((word for word in options if word.startswith("hidepid=")), "")
+    if hidden and hidden not in ("hidepid=0", "hidepid=off"):
+        text = f"/proc is mounted with {hidden}: other users' processes are hidden"
+        cure = "that is harmless unless your command changes its user (sudo): run memguard-test as that user then"
+        found.append(note("processes of others", text, cure))
+    elif os.geteuid() == 0:
+        found.append(ok("processes of others", "root may read and end them all"))
+    else:
+        found.append(
+            ok("processes of others", "seen; counted by RSS, and not ended: `sudo memguard-test ...` does both")
+        )
+    scope = _first_line("/proc/sys/kernel/yama/ptrace_scope")
+    if scope in ("2", "3"):
+        found.append(ok("ptrace scope", f"{scope}: debuggers are restricted, reading memory figures is not"))
+    elif scope:
+        found.append(ok("ptrace scope", f"{scope}: no obstacle, since memguard only reads"))
+    return found
+
+
+def _access_on_macos() -> list[Finding]:
+    if os.geteuid() == 0:
+        return [ok("processes of others", "root may read and end them all")]
+    text = "seen; counted by RSS, without compressed memory, and not ended: `sudo memguard-test ...` does both"
+    return [ok("processes of others", text)]
+
+
+def _orphans(situation: Situation) -> list[Finding]:
+    """Make an orphan and see whose child it becomes."""
+    if not LINUX:
+        text = "macOS has no subreaper: orphans are followed by their parent's unique id, group, session, environment"
+        return [ok("orphans", text)]
+    if not subreaper.become_subreaper() or not subreaper.is_subreaper():
+        text = "the kernel refuses to make the guard a subreaper: a daemon that detaches quickly can be missed"
+        return [note("orphans", text, "it needs Linux 3.4; a sandbox (seccomp) may forbid prctl(2): ask who set it up")]
+    reading, writing = os.pipe()
+    middle = os.fork()
+    if middle == 0:
+        if os.fork() == 0:
+            os.read(reading, 1)  # until the middle one has ended and was collected
+        os._exit(0)
+    os.waitpid(middle, 0)
+    os.write(writing, b"x")
+    try:
+        adopted, _ = os.waitpid(-1, 0)
+    except ChildProcessError:
+        adopted = 0
+    if not adopted:
+        text = "an orphan did not become the guard's child although it is a subreaper"
+        return [note("orphans", text, "please report it, with the name of the system or sandbox")]
+    if readers.choose(situation.environ) == readers.LINUX:
+        return [ok("orphans", "subreaper: they stay in the tree")]
+    return [ok("orphans", "subreaper: works, but is not used with the portable reader")]
+
+
+def _signals(_situation: Situation) -> list[Finding]:
+    """Signal ourselves through a pidfd."""
+    instead = "the start time is compared right before each signal"
+    opening = getattr(os, "pidfd_open", None)
+    sending = getattr(signal, "pidfd_send_signal", None)
+    if not LINUX:
+        return [ok("signals", f"kill(2): {instead}")]
+    if opening is None or sending is None:
+        cure = "harmless; a Python built for Linux 5.3 or later has it"
+        return [note("signals", f"this Python has no pidfd: {instead}", cure)]
+    try:
+        handle = opening(os.getpid())
+        try:
+            sending(handle, 0)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        cure = "harmless; pidfds need Linux 5.3, and a sandbox (seccomp) that allows them"
+        return [note("signals", f"no pidfd ({error.strerror}): {instead}", cure)]
+    return [ok("signals", "pidfd: a signal never reaches a process that took over a pid")]
+
+
+def _clamp(_situation: Situation) -> list[Finding]:
+    """Lower another process's RLIMIT_DATA, and see whether its next allocation fails."""
+    instead = "a test that passes its limit is interrupted by a signal instead"
+    prlimit = getattr(resource, "prlimit", None)
+    if prlimit is None:
+        return [ok("prlimit", f"not on this system: {instead}")]
+    ready, told = os.pipe()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(writing)
+        os.read(reading, 1)
+        try:
+            mmap.mmap(-1, 64 * MB, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        except (OSError, MemoryError):
+            os.write(told, b"refused")
+        os._exit(0)
+    os.close(told)
+    try:
+        _, hard = prlimit(child, resource.RLIMIT_DATA)
+        prlimit(child, resource.RLIMIT_DATA, (MB, hard))
+    except (OSError, ValueError) as error:
+        return [note("prlimit", f"not allowed ({error}): {instead}", "only pytest --mem-limit is concerned")]
+    finally:
+        os.write(writing, b"x")
+        os.waitpid(child, 0)
+    if os.read(ready, 16) != b"refused":
+        text = f"the kernel does not hold a process to RLIMIT_DATA: {instead}"
+        return [note("prlimit", text, "it needs Linux 4.7; only pytest --mem-limit is concerned")]
+    return [ok("prlimit", "works on a child: a test that passes its limit gets a MemoryError")]
+
+
+def _score(_situation: Situation) -> list[Finding]:
+    """Raise our own oom_score_adj; this process ends soon."""
+    if not LINUX:
+        return [ok("oom_score_adj", "not on this system: which process the kernel ends first cannot be chosen")]
+    path = "/proc/self/oom_score_adj"
+    before = _first_line(path)
+    score = oom_killer.raise_score()
+    if score is not None and _first_line(path) == str(oom_killer.SCORE):
+        text = f"writable: the kernel's OOM killer would take the command first ({oom_killer.SCORE})"
+        return [ok("oom_score_adj", text)]
+    if before.lstrip("-").isdigit() and int(before) >= oom_killer.SCORE:
+        return [ok("oom_score_adj", f"{before} already: the kernel's OOM killer would take the command first")]
+    text = "cannot be raised: when the machine runs short, the kernel may take another program than the command"
+    return [note("oom_score_adj", text, "it needs a writable /proc; in a container, ask who set it up")]
+
+
+def _descriptors(_situation: Situation) -> list[Finding]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = hard if hard != resource.RLIM_INFINITY else 1 << 20
+    shown = "unlimited" if hard == resource.RLIM_INFINITY else str(hard)
+    text = f"{soft} open files, {shown} at most"
+    if most < FEW_DESCRIPTORS:
+        return [note("limits", f"{text}: too few for a large tree", "allow more: `ulimit -n`")]
+    return [ok("limits", text)]
+
+
+def _mount_options(folder: str) -> list[str]:
+    """Return the options that a folder is mounted with (mount(8)); the last mount counts."""
+    options: list[str] = []
+    try:
+        with open("/proc/self/mounts", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                fields = line.split()
+                if len(fields) > 3 and fields[1] == folder:
+                    options = fields[3].split(",")
+    except OSError:
+        pass
+    return options
+
+
+def _first_line(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.readline(4096).strip()
+    except OSError:
+        return ""
+
+
+CHECKS = (
+    Check("reader", _reader),
+    Check("footprint", _footprint),
+    Check("processes of others", _access),
+    Check("orphans", _orphans),
+    Check("signals", _signals),
+    Check("prlimit", _clamp),
+    Check("oom_score_adj", _score),
+    Check("limits", _descriptors),
+)

@@ -1,0 +1,295 @@
+"""The live self-test: a small tree with a detached daemon is guarded, breaches 64 MB, and must be gone.
+
+    memguard-test ── root ─┬─ child
+                           ╰─ ... daemon: double fork, own session, no environment; it takes the memory
+
+The real `memguard-test` is asked, the one that a shell would find. Everybody of the tree is known by pid and start time
+before the daemon begins to grow, so "gone" is looked at, and not believed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from memguard_runner import exit_status
+from pytest_memguard.config.settings import BY_NAME
+from pytest_memguard.errors import MemguardError, printable
+from pytest_memguard.processes import readers
+from pytest_memguard.processes.model import ENDED, Member
+
+from . import selftest_tree
+from .findings import Finding, ok, problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pytest_memguard.processes.model import Reader
+
+    from .findings import Situation
+
+NAME = "self-test"
+LIMIT = 64  # MB
+ROLES = ("root", "child", "daemon")
+PATIENCE = 20.0  # seconds for each state to come, on a machine that is busy with other things
+LOOK = 0.002  # seconds between two looks
+GONE_WITHIN = 3.0  # seconds, after memguard-test has ended, for the last of the tree to be gone
+TO_BE_SEEN = 10.0  # seconds for the guard to write the daemon into its log; after that it is tried without
+FOREIGN = ("MEMGUARD_", "BUN_TEST_", "GITHUB_", "GITLAB_", "CI_")
+FOREIGN_NAMES = ("CI", "VERBOSE", "MEMORY_THRESHOLD", "CHECK_INTERVAL", "DBUS_SESSION_BUS_ADDRESS", "DISPLAY")
+
+
+class SelfTestFailed(Exception):  # noqa: N818 - it reads as what happened
+    """The tree was not stopped as it should have been; the text says how."""
+
+
+@dataclass(slots=True)
+class Trial:
+    """One run of the self-test, in a folder of its own."""
+
+    folder: str
+    reader: Reader
+    process: subprocess.Popen[bytes]
+    members: dict[str, Member] = field(default_factory=dict)
+    gone_at: float = 0.0
+
+
+def run(situation: Situation) -> list[Finding]:
+    """Do it; return one line, with figures when it worked. A signal that ends us leaves nothing of it behind."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _end_in_order)
+    try:
+        reader_name = readers.choose(situation.environ)
+    except MemguardError as error:
+        return [problem(NAME, str(error), f"unset {readers.VARIABLE}")]
+    words = find_program(situation.environ)
+    with tempfile.TemporaryDirectory(prefix="memguard-doctor-") as folder:
+        try:
+            reader = readers.open_reader(reader_name, adopts=False)
+            with open(f"{folder}/pyproject.toml", "wb") as file:  # the nearest, whatever stands in one above
+                file.write(b"[tool.memguard]\n")
+            with open(f"{folder}/err", "wb") as errors:
+                process = subprocess.Popen(
+                    [*words, *_options(folder), "--", *_tree(folder, reader_name)],
+                    cwd=folder,
+                    env=_environment(situation.environ),
+                    stdin=subprocess.DEVNULL,
+                    stdout=errors,
+                    stderr=errors,
+                )
+        except OSError as error:
+            text = f"{printable(' '.join(words))} cannot be started: {error.strerror}"
+            return [problem(NAME, text, "see the lines memguard-test and limits above")]
+        except (ImportError, MemguardError) as error:
+            return [problem(NAME, printable(str(error)), "see the line reader above")]
+        trial = Trial(folder, reader, process)
+        try:
+            text = _watch(trial)
+        except SelfTestFailed as error:
+            return [problem(NAME, printable(str(error)), "nothing is guarded until this works: see the lines above")]
+        finally:
+            left = _clean_up(trial)
+    if left:
+        cure = "please report it, with all that stands here"
+        return [problem(NAME, f"{text}; but memguard-test did not end and was ended", cure)]
+    return [ok(NAME, text)]
+
+
+def _end_in_order(number: int, _frame: object) -> None:
+    raise SystemExit(exit_status.OVER_SIGNALS + number)
+
+
+def find_program(environ: Mapping[str, str]) -> list[str]:
+    """Return the memguard-test that a shell would find, else ours."""
+    path = shutil.which("memguard-test", path=environ.get("PATH"))
+    return [path] if path else [sys.executable, "-m", "memguard_runner"]
+
+
+def _options(folder: str) -> list[str]:
+    return ["-t", str(LIMIT), "-i", "0.05", "--grace", "2", "--no-notify", "-l", f"{folder}/log"]
+
+
+def _tree(folder: str, reader_name: str) -> list[str]:
+    """Return the tree's words. The portable reader sees who is there while it looks: its daemon waits for that."""
+    parting = selftest_tree.AT_ONCE if reader_name == readers.LINUX else selftest_tree.WHEN_SEEN
+    return [sys.executable, "-I", "-S", str(selftest_tree.__file__), "root", folder, parting]
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment without what is configured: that has lines of its own, and is not what is tried here."""
+    kept = {
+        name: value for name, value in environ.items() if not name.startswith(FOREIGN) and name not in FOREIGN_NAMES
+    }
+    if environ.get(readers.VARIABLE):
+        kept[readers.VARIABLE] = environ[readers.VARIABLE]
+    return {**kept, BY_NAME["keep"].variable: "0"}  # it is no run of the user's
+
+
+def _watch(trial: Trial) -> str:
+    """Follow the tree to its end; return what was seen. Raises SelfTestFailed."""
+    _wait(trial, lambda: len(_noted(trial)) == len(ROLES), "the tree did not start")
+    for role, pid in _noted(trial).items():
+        identity = trial.reader.identify(pid)
+        if identity is None:
+            raise SelfTestFailed(f"the {role} (pid {pid}) is not seen, or ended before there was a breach")
+        trial.members[role] = Member(identity)
+    if trial.reader.name != readers.LINUX:
+        deadline = time.monotonic() + TO_BE_SEEN
+        while not _daemon_is_in_log(trial) and trial.process.poll() is None and time.monotonic() < deadline:
+            time.sleep(LOOK)
+        _make(trial, "seen")
+    _make(trial, "go")
+    _wait(
+        trial,
+        lambda: _all_gone(trial) or trial.process.poll() is not None or _is_past_all(trial),
+        "the tree was not stopped",
+    )
+    if _is_past_all(trial):
+        raise SelfTestFailed(f"the tree was not stopped: with a limit of {LIMIT} MB, it took {selftest_tree.MOST} MB")
+    status = _end_of(trial)
+    deadline = time.monotonic() + GONE_WITHIN
+    while not _all_gone(trial):
+        if time.monotonic() >= deadline:
+            alive = ", ".join(f"{role} (pid {trial.members[role].pid})" for role in _alive(trial))
+            raise SelfTestFailed(f"still running after memguard-test ended with status {status}: {alive}")
+        time.sleep(LOOK)
+    return _judge(trial, status)
+
+
+def _make(trial: Trial, name: str) -> None:
+    with open(f"{trial.folder}/{name}", "wb"):
+        pass
+
+
+def _daemon_is_in_log(trial: Trial) -> bool:
+    """Return whether a snapshot of the guard's names the daemon."""
+    pid = trial.members["daemon"].pid
+    try:
+        with open(f"{trial.folder}/log", encoding="utf-8") as file:
+            return any(f'"pid":{pid},' in line.replace(" ", "") for line in file)
+    except OSError:
+        return False
+
+
+def _judge(trial: Trial, status: int) -> str:
+    """Return the figures. Raises SelfTestFailed when it was not memguard that stopped the tree, or too late."""
+    last_step = _steps(trial)[1]
+    if status != exit_status.MEMORY:
+        raise SelfTestFailed(f"memguard-test ended with status {status} instead of {exit_status.MEMORY}{_said(trial)}")
+    facts = _finished(trial)
+    if facts.get("verdict") != "memory":
+        raise SelfTestFailed(f"the log says {facts.get('verdict', 'nothing')} instead of memory{_said(trial)}")
+    took = max(0.0, trial.gone_at - last_step) * 1000
+    return (
+        f"a root, its child and a detached daemon passed {LIMIT} MB and were gone {took:.0f} ms later: "
+        f"peak {facts.get('peakMB')} MB, {len(trial.members)} processes, reader {trial.reader.name}"
+    )
+
+
+def _noted(trial: Trial) -> dict[str, int]:
+    """Return role -> pid of those that have said who they are."""
+    try:
+        with open(f"{trial.folder}/members", encoding="ascii") as file:
+            pairs = [line.split() for line in file if line.endswith("\n")]
+    except OSError:
+        return {}
+    return {role: int(pid) for role, pid in pairs}
+
+
+def _steps(trial: Trial) -> tuple[int, float]:
+    """Return how many MB the daemon took, and when it took the last one."""
+    try:
+        with open(f"{trial.folder}/steps", "rb") as file:
+            count, moment = selftest_tree.STEP.unpack(file.read(selftest_tree.STEP.size))
+    except (OSError, struct.error):
+        return 0, trial.gone_at
+    return int(count), float(moment)
+
+
+def _is_past_all(trial: Trial) -> bool:
+    return _steps(trial)[0] >= selftest_tree.MOST
+
+
+def _finished(trial: Trial) -> dict[str, object]:
+    """Return the last line of the run's log."""
+    try:
+        with open(f"{trial.folder}/log", encoding="utf-8") as file:
+            lines = file.read().splitlines()
+        facts: dict[str, object] = json.loads(lines[-1])
+    except (OSError, ValueError, IndexError):
+        return {}
+    return facts
+
+
+def _alive(trial: Trial) -> list[str]:
+    return [role for role, member in trial.members.items() if trial.reader.state(member) not in ENDED]
+
+
+def _all_gone(trial: Trial) -> bool:
+    if _alive(trial):
+        return False
+    trial.gone_at = trial.gone_at or time.monotonic()
+    return True
+
+
+def _wait(trial: Trial, state: Callable[[], bool], otherwise: str) -> None:
+    """Wait for a state. Raises SelfTestFailed when memguard-test ends before, or when it takes too long."""
+    deadline = time.monotonic() + PATIENCE
+    while not state():
+        status = trial.process.poll()
+        if status is not None and not state():
+            raise SelfTestFailed(f"{otherwise}: memguard-test ended with status {_shown(status)}{_said(trial)}")
+        if time.monotonic() >= deadline:
+            raise SelfTestFailed(f"{otherwise} within {PATIENCE:g} s{_said(trial)}")
+        time.sleep(LOOK)
+
+
+def _end_of(trial: Trial) -> int:
+    try:
+        return _shown(trial.process.wait(PATIENCE))
+    except subprocess.TimeoutExpired:
+        raise SelfTestFailed(f"the tree is gone, but memguard-test did not end within {PATIENCE:g} s") from None
+
+
+def _shown(status: int) -> int:
+    """Return a status as a shell shows it."""
+    return status if status >= 0 else exit_status.OVER_SIGNALS - status
+
+
+def _said(trial: Trial) -> str:
+    """Return the last line of what memguard-test and the tree printed."""
+    try:
+        with open(f"{trial.folder}/err", encoding="utf-8", errors="replace") as file:
+            lines = [line for line in file.read(65536).splitlines() if line.strip()]
+    except OSError:
+        return ""
+    return f": {lines[-1][:300]}" if lines else ""
+
+
+def _clean_up(trial: Trial) -> bool:
+    """End whoever is left, memguard-test first; return whether it had to be ended."""
+    was_running = trial.process.poll() is None
+    if was_running:
+        trial.process.kill()
+    trial.process.wait()
+    for role, pid in _noted(trial).items():
+        member = trial.members.get(role)
+        if member is None:
+            identity = trial.reader.identify(pid)
+            member = Member(identity) if identity is not None else None
+        if member is not None and trial.reader.is_same(member):
+            try:
+                os.kill(member.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+    return was_running

@@ -1,0 +1,1 @@
+"""Reading and editing the configuration in a pyproject.toml."""

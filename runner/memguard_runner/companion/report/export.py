@@ -1,0 +1,169 @@
+"""What is known of runs for other programs: JSON with everything, CSV with a line for each snapshot."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from pytest_memguard.analysis.classify import shape_of
+from pytest_memguard.analysis.growers import growers
+from pytest_memguard.processes.command_line import printable
+from pytest_memguard.units import MB, megabytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from pytest_memguard.analysis.model import LogFacts, Point, RunFacts
+
+CSV_COLUMNS = (
+    "log",
+    "run",
+    "command",
+    "timestamp",
+    "elapsedSeconds",
+    "memoryMB",
+    "thresholdMB",
+    "processCount",
+    "event",
+    "largestCommand",
+    "largestMB",
+    "test",
+    "testAddedMB",
+)
+_FORMULAS = ("=", "+", "-", "@")  # a spreadsheet would calculate what begins so
+
+
+def as_json(logs: Iterable[LogFacts]) -> Iterator[str]:
+    """Return the parts of one JSON object with all facts, a log at a time; names and sizes as in the log."""
+    begin = '{"logs": ['
+    for log in logs:
+        yield begin + "\n" + json.dumps(_log(log), indent=1)
+        begin = ","
+    yield (begin if begin != "," else "") + "]}"
+
+
+def as_csv(logs: Iterable[LogFacts]) -> Iterator[str]:
+    """Return a head, and a line for each snapshot that was kept, the runs one after the other."""
+    yield _csv_line(CSV_COLUMNS)
+    for log in logs:
+        for run in log.runs:
+            for point in run.points:
+                yield _csv_line(_cells(run, point))
+
+
+def _cells(run: RunFacts, point: Point) -> list[object]:
+    largest = point.processes[0] if point.processes else None
+    test = point.tests[0] if point.tests else None
+    return [
+        run.log,
+        run.identifier,
+        run.command,
+        _time(point.time),
+        round(point.elapsed, 3),
+        megabytes(point.total),
+        megabytes(run.limit),
+        point.count,
+        point.event,
+        largest.command if largest else "",
+        megabytes(largest.size) if largest else "",
+        test.name if test else "",
+        megabytes(test.added) if test else "",
+    ]
+
+
+def _csv_line(cells: Iterable[object]) -> str:
+    text = io.StringIO()
+    safe = (_safe(cell) if isinstance(cell, str) else cell for cell in cells)
+    csv.writer(text, lineterminator="").writerow(safe)
+    return text.getvalue()
+
+
+def _safe(text: str) -> str:
+    text = printable(text)
+    return f"'{text}" if text.startswith(_FORMULAS) else text
+
+
+def _log(log: LogFacts) -> dict[str, Any]:
+    return {
+        "path": log.path,
+        "lines": log.lines,
+        "unreadable": log.unreadable,
+        "notes": log.notes,
+        "runs": [_run(run) for run in log.runs],
+    }
+
+
+def _run(run: RunFacts) -> dict[str, Any]:
+    shape = shape_of(run)
+    return {
+        "run": run.identifier,
+        "command": run.command,
+        "directory": run.directory,
+        "started": _time(run.started),
+        "durationSeconds": round(run.duration, 3),
+        "samples": run.samples,
+        "verdict": run.verdict,
+        "exitStatus": run.exit_status,
+        "evidence": run.evidence,
+        "thresholdMB": megabytes(run.limit) or None,
+        "limitSource": run.limit_source,
+        "reader": run.reader,
+        "floorMB": megabytes(run.floor) or None,
+        "floorSource": run.floor_source,
+        "availableMB": megabytes(run.available) if run.available is not None else None,
+        "machineUsedMB": megabytes(run.machine_used) or None,
+        "peakMB": megabytes(run.peak),
+        "peakSeconds": round(run.peak_at, 3),
+        "peakCommand": run.peak_command,
+        "growthMBPerMinute": round(shape.growth * 60 / MB, 3) if shape.growth is not None else None,
+        "growthCertain": shape.certain,
+        "secondsUntilLimit": round(shape.left, 3) if shape.left is not None else None,
+        "shape": shape.kind.value,
+        "shapeEvidence": shape.evidence,
+        "growers": [
+            {"pid": grower.pid, "command": grower.command, "grownMB": megabytes(grower.grown)}
+            for grower in growers(run)
+        ],
+        "largestSnapshot": _point(run.peak_point) if run.peak_point else None,
+        "breach": _point(run.breach) if run.breach else None,
+        "tests": [
+            {
+                "test": peak.name,
+                "worker": peak.worker,
+                "addedMB": megabytes(peak.added),
+                "firstSeconds": round(peak.first, 3),
+                "lastSeconds": round(peak.last, 3),
+            }
+            for peak in sorted(run.tests.values(), key=lambda peak: (-peak.added, peak.first))
+        ],
+        "snapshots": [_brief(point) for point in run.points],
+        "curve": [[round(point.elapsed, 2), megabytes(point.total)] for point in run.curve],
+    }
+
+
+def _brief(point: Point) -> dict[str, Any]:
+    return {
+        "timestamp": _time(point.time),
+        "elapsedSeconds": round(point.elapsed, 3),
+        "memoryMB": megabytes(point.total),
+        "processCount": point.count,
+        "event": point.event,
+    }
+
+
+def _point(point: Point) -> dict[str, Any]:
+    held = [
+        {"pid": process.pid, "command": process.command, "memoryMB": megabytes(process.size)}
+        for process in point.processes
+    ]
+    return {**_brief(point), "processes": held, "otherMB": megabytes(point.others)}
+
+
+def _time(seconds: float) -> str | None:
+    try:
+        return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ") if seconds else None
+    except (ValueError, OverflowError, OSError):
+        return None

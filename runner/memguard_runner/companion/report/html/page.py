@@ -1,0 +1,211 @@
+"""The page: one section a run, thinned until it fits, with a policy that lets it load and run nothing but its own."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from importlib.resources import files
+from typing import TYPE_CHECKING, NamedTuple
+
+from pytest_memguard.units import MB, format_seconds, format_size
+
+from . import chart, tables
+from .markup import amount, data, sentences, text
+from .scale import scale
+from .series import MARKED, picture
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_memguard.analysis.model import LogFacts, RunFacts, TestPeak
+
+    from .scale import Scale
+    from .series import Picture
+
+BUDGET = 100_000  # bytes: such a page is mailed and attached without a thought
+MOST_CHARTS = 40
+
+
+class Detail(NamedTuple):
+    """How much of the runs is shown: `charts` of the latest, `columns` of each, `tests` of each, `listed` by a line."""
+
+    charts: int
+    columns: int
+    tests: int
+    listed: int
+
+
+# From the richest to what always fits: a section without a picture takes about 3 KB, a line 0.4 KB, a column 0.1 KB.
+DETAILS = (
+    *(Detail(MOST_CHARTS, columns, 40, 200) for columns in (600, 450)),
+    *(Detail(MOST_CHARTS, columns, 20, 200) for columns in (320, 240, 200, 160)),
+    *(Detail(MOST_CHARTS, columns, 10, 200) for columns in (160, 130, 110, 80)),
+    *(Detail(charts, 60, 10, 100) for charts in (24, 16, 10)),
+    Detail(6, 40, 5, 50),
+)
+
+
+def page(logs: Sequence[LogFacts]) -> str:
+    """Return the report on these logs as an HTML document of at most 100 KB that loads nothing."""
+    document = _document(logs, DETAILS[0])
+    if len(document.encode()) <= BUDGET:
+        return document
+    richest, poorest = 1, len(DETAILS) - 1
+    while richest < poorest:  # halving: a log of hundreds of runs takes 0.3 s a document
+        middle = (richest + poorest) // 2
+        if len(_document(logs, DETAILS[middle]).encode()) <= BUDGET:
+            poorest = middle
+        else:
+            richest = middle + 1
+    return _document(logs, DETAILS[poorest])
+
+
+def _document(logs: Sequence[LogFacts], detail: Detail) -> str:
+    runs = sorted((run for log in logs for run in log.runs), key=lambda run: amount(run.started))
+    style, script = _asset("page.css"), _asset("page.js")
+    policy = (
+        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; form-action 'none'"
+    )
+    heading = _heading(runs)
+    first = max(0, len(runs) - detail.charts)
+    sections = "".join(_section(run, number, detail) for number, run in enumerate(runs) if number >= first)
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta name="referrer" content="no-referrer">
+<title>memguard: {heading}</title>
+<style>{style}</style>
+</head>
+<body>
+<main>
+<h1>{heading}</h1>
+{_overview(runs, first, detail.listed)}{sections}{_remarks(logs)}</main>
+<script>{script}</script>
+</body>
+</html>
+"""
+
+
+def _asset(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _hash(content: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
+
+
+def _heading(runs: Sequence[RunFacts]) -> str:
+    if len(runs) == 1:
+        return f"Memory of {text(runs[0].command or 'a run', 80)}"
+    return f"Memory of {len(runs)} runs" if runs else "No run to show"
+
+
+def _overview(runs: Sequence[RunFacts], first: int, listed: int) -> str:
+    """Return the table of all runs, which leads to their sections; "" for a single one."""
+    if len(runs) < 2:
+        return ""
+    start = max(0, len(runs) - listed)
+    body = "".join(_line(run, number, linked=number >= first) for number, run in enumerate(runs) if number >= start)
+    remarks = []
+    if start:
+        remarks.append(f"The {start} earliest runs are left out.")
+    if first:
+        remarks.append(f"Pictures are of the latest {len(runs) - first}.")
+    remark = f"<p>{' '.join(remarks)}</p>\n" if remarks else ""
+    return (
+        '<nav aria-label="Runs"><table class="runs"><caption>Runs</caption>\n'
+        '<thead><tr><th scope="col">Command</th><th scope="col">Peak</th><th scope="col">Limit</th></tr></thead>\n'
+        f"<tbody>\n{body}</tbody></table>\n{remark}</nav>\n"
+    )
+
+
+def _line(run: RunFacts, number: int, *, linked: bool) -> str:
+    name = text(run.command or run.identifier, 80)
+    if linked:
+        name = f'<a href="#run-{number + 1}">{name}</a>'
+    limit = format_size(run.limit) if run.limit > 0 else ""
+    when = sentences([tables.moment(run.started, "%Y-%m-%d %H:%M UTC"), format_seconds(amount(run.duration))])
+    return (
+        f'<tr><th scope="row"><bdi>{name}</bdi><br>{tables.verdict(run, briefly=True)}'
+        f'<br><span class="when-run">{when}</span></th><td>{format_size(amount(run.peak))}</td><td>{limit}</td></tr>\n'
+    )
+
+
+def _section(run: RunFacts, number: int, detail: Detail) -> str:
+    name = f"run-{number + 1}"
+    shown = picture(run, detail.columns)
+    highest = max(amount(run.peak), *shown.totals, 0) if shown.totals else amount(run.peak)
+    axes = scale(max(amount(run.duration), *shown.times, 0) if shown.times else 0, highest, amount(run.limit))
+    largest = tables.largest_tests(run, detail.tests)
+    heading = text(run.command or run.identifier, 80)
+    drawn = _plot(run, shown, axes, largest, name) if shown.columns else "<p>The log has no snapshot of this run.</p>\n"
+    facts = tables.facts(run, len(shown.columns) - len(shown.looks))
+    more = "".join([tables.tests(run, largest), tables.events(run, shown)])
+    return (
+        f'<section class="run" id="{name}" aria-label="{heading}">\n<h2><bdi>{heading}</bdi></h2>\n'
+        f'<p class="summary">{_summary(run)}</p>\n{drawn}{facts}{more}</section>\n'
+    )
+
+
+def _summary(run: RunFacts) -> str:
+    of_limit = f" of {format_size(run.limit)}" if run.limit > 0 else ""
+    return (
+        f"{tables.verdict(run)}: peak {format_size(amount(run.peak))}{of_limit}, {format_seconds(amount(run.duration))}"
+    )
+
+
+def _plot(run: RunFacts, shown: Picture, axes: Scale, largest: Sequence[TestPeak], name: str) -> str:
+    told = [column for column in range(len(shown.totals)) if column not in shown.looks and shown.totals[column]]
+    chosen = max(told or range(len(shown.totals)), key=shown.totals.__getitem__)
+    return (
+        f'<div class="plot">\n{chart.graph(run, shown, axes, name)}{chart.lanes(largest, axes, name)}'
+        '<div class="probe"></div>\n</div>\n'
+        f"{tables.legend(run, shown, chosen)}"
+        '<p class="running" hidden></p>\n'
+        f'<script type="application/json">{data(_numbers(run, shown, axes, largest, chosen))}</script>\n'
+    )
+
+
+def _numbers(run: RunFacts, shown: Picture, axes: Scale, largest: Sequence[TestPeak], chosen: int) -> dict[str, object]:
+    """Return what the readout needs: numbers only, every word of the log is in the tables."""
+    unit = 0.1 if axes.span > 600 else 0.001
+    held = [*(series.values for series in shown.series), *([shown.rest] if any(shown.rest) else [])]
+    looks = sorted(shown.looks)
+    kinds = sorted(MARKED)
+    return {
+        "unit": unit,
+        "span": round(axes.span, 3),
+        "top": _mb(axes.top),
+        "started": run.started if tables.moment(run.started) else 0,
+        "limit": _mb(amount(run.limit)),
+        "chosen": chosen,
+        "times": [round(moment / unit) for moment in shown.times],
+        "totals": [_mb(total) for total in shown.totals],
+        "held": [[_mb(size) for size in sizes] for sizes in held],
+        "events": [[column, kinds.index(shown.columns[column].event)] for column in shown.marks],
+        "kinds": kinds,
+        "looks": looks,
+        "tests": [[round(amount(test.first), 3), round(amount(test.last), 3)] for test in largest],
+    }
+
+
+def _mb(size: float) -> float:
+    """Return MB with one decimal at most, which is what is shown."""
+    rounded = round(size / MB, 1)
+    return int(rounded) if rounded == int(rounded) else rounded
+
+
+def _remarks(logs: Sequence[LogFacts]) -> str:
+    lines = []
+    for log in logs:
+        said = list(log.notes)
+        if not log.runs:
+            said.append("no run of memguard in it")
+        lines += [f"<li>{tables.code(log.path)}: {text(note)}</li>\n" for note in said]
+    if not lines:
+        return ""
+    return f'<section class="remarks" aria-label="Remarks">\n<h2>Remarks</h2>\n<ul>\n{"".join(lines)}</ul></section>\n'

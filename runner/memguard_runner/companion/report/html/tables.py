@@ -1,0 +1,169 @@
+"""The tables of a run: its facts, who held what, tests, events."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from memguard_runner.companion.report import phrases
+from pytest_memguard.analysis.classify import shape_of
+from pytest_memguard.units import format_seconds, format_size
+
+from .chart import LANES, SYMBOLS, workers_of
+from .markup import DASH, amount, number, rows, sentences, text
+from .series import MARKED
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_memguard.analysis.model import RunFacts, TestPeak
+
+    from .series import Picture
+
+BETWEEN = ", between two snapshots"
+UNTOLD = "others, and what is between snapshots"
+LATEST_YEAR = 253402300799  # the last second of the year 9999, beyond which gmtime has no four digits
+
+
+def verdict(run: RunFacts, *, briefly: bool = False) -> str:
+    """Return how the run ended, as HTML."""
+    words = phrases.short_verdict(run) if briefly else phrases.verdict(run)
+    return f'<span class="verdict {phrases.verdict_colour(run)}">{text(words)}</span>'
+
+
+def moment(seconds: float, form: str = "%Y-%m-%d %H:%M:%S UTC") -> str:
+    """Return a time since the epoch for people, "" when it is not known."""
+    return time.strftime(form, time.gmtime(seconds)) if 0 < seconds <= LATEST_YEAR else ""
+
+
+def share(size: float, limit: float) -> str:
+    """Return how much of the limit a size is: "77 % of the limit"; "" without one."""
+    return f"{number(100 * size / limit, 0)} % of the limit" if limit > 0 else ""
+
+
+def facts(run: RunFacts, shown: int) -> str:
+    """Return the facts table; `shown` is how many snapshots the picture has."""
+    shape = shape_of(run)
+    peak = amount(run.peak)
+    when = f"after {format_seconds(amount(run.peak_at))}" if run.peak_at or not peak else "between two looks"
+    pairs = [
+        ("Verdict", verdict(run)),
+        ("Shape", f"<strong>{text(shape.title)}</strong>: {text(shape.evidence)}" if run.points else ""),
+        ("Growth", text(phrases.growth(shape)) if run.points else ""),
+        ("Grew most", text(phrases.grower(run, shape))),
+        ("Peak", sentences([format_size(peak), share(peak, run.limit), when])),
+        ("Breaches", "<br>".join(map(text, phrases.breaches(run)))),
+        ("Largest then", code(run.peak_command)),
+        ("Limit", _with_source(run.limit, run.limit_source)),
+        ("To stay available", _with_source(run.floor, run.floor_source)),
+        ("Command", code(run.command)),
+        ("Folder", code(run.directory)),
+        ("Started", moment(run.started)),
+        ("Duration", format_seconds(amount(run.duration))),
+        ("Snapshots", f"{run.samples:,}, {shown} of them in the picture" if shown < run.samples else str(shown)),
+        ("Reader", text(run.reader)),
+        ("Log", code(run.log)),
+    ]
+    body = rows((name, content) for name, content in pairs if content)
+    return f'<table class="facts"><caption>Facts</caption>\n<tbody>\n{body}</tbody></table>\n'
+
+
+def _with_source(size: int, source: str) -> str:
+    if size <= 0:
+        return ""
+    return format_size(size) + (f" ({text(source)})" if source else "")
+
+
+def code(words: str) -> str:
+    """Return a command or path as HTML, "" for none; <bdi> keeps its direction to itself."""
+    return f"<code><bdi>{text(words)}</bdi></code>" if words else ""
+
+
+def legend(run: RunFacts, picture: Picture, chosen: int) -> str:
+    """Return the table of areas with what each held at column `chosen`: the key to the colours and the readout."""
+    if not picture.columns:
+        return ""
+    held = [
+        (f"c{index}", _who(series.command, series.pids), series.values[chosen], series.most)
+        for index, series in enumerate(picture.series)
+    ]
+    if any(picture.rest):
+        is_told = not any(picture.rest[column] for column in picture.looks)
+        held.append(("rest", "all others" if is_told else UNTOLD, picture.rest[chosen], max(picture.rest)))
+    unknown = chosen in picture.looks
+    body = "".join(
+        f'<tr class="{kind}"><th scope="row"><svg class="key" aria-hidden="true"><rect class="{kind}" width="12" '
+        f'height="12" rx="2"/></svg>{who}</th><td class="then">{DASH if unknown else format_size(size)}</td>'
+        f"<td>{format_size(most)}</td></tr>\n"
+        for kind, who, size, most in held
+    )
+    total = picture.totals[chosen]
+    when = sentences(
+        [format_seconds(picture.times[chosen]), moment(run.started + picture.times[chosen], "%H:%M:%S UTC")]
+    )
+    event = picture.columns[chosen].event
+    what = BETWEEN if unknown else f", {event}" if event in MARKED else ""
+    return (
+        '<table class="legend">\n'
+        f'<caption>At <span class="when">{when}</span>: <strong class="held">{format_size(total)}</strong>'
+        f'<span class="share">{", " if run.limit > 0 else ""}{share(total, run.limit)}</span>'
+        f'<span class="what">{what}</span></caption>\n'
+        '<thead><tr><th scope="col">Process</th><th scope="col">Held</th><th scope="col">Most</th></tr></thead>\n'
+        f"<tbody>\n{body}</tbody></table>\n"
+    )
+
+
+def _who(command: str, pids: Sequence[int]) -> str:
+    pid = f"pid {pids[0]}" if len(pids) == 1 else f"{len(pids)} processes"
+    return f'<bdi>{text(command, 60) or "(no command line)"}</bdi> <span class="pid">{pid}</span>'
+
+
+def largest_tests(run: RunFacts, most: int) -> list[TestPeak]:
+    """Return the tests that added most, the largest first."""
+    return phrases.largest_tests(run)[:most]
+
+
+def tests(run: RunFacts, shown: Sequence[TestPeak]) -> str:
+    """Return the table of tests, "" without any."""
+    if not shown:
+        return ""
+    left_out = len(phrases.largest_tests(run)) - len(shown)
+    body = "".join(
+        f'<tr><th scope="row"><bdi>{text(test.name, 120)}</bdi> <span class="pid">{text(test.worker, 20)}</span></th>'
+        f"<td>{format_size(amount(test.added))}</td><td>{_between(test)}</td></tr>\n"
+        for test in shown
+    )
+    more = f"; {left_out:,} more added less" if left_out else ""
+    workers = len(workers_of(shown))
+    more += f"; of {workers} workers {LANES} are drawn" if workers > LANES else ""
+    return (
+        f'<table class="tests"><caption>Tests, by what they added{more}</caption>\n'
+        '<thead><tr><th scope="col">Test</th><th scope="col">Added</th><th scope="col">Seen</th></tr></thead>\n'
+        f"<tbody>\n{body}</tbody></table>\n"
+    )
+
+
+def _between(test: TestPeak) -> str:
+    first, last = format_seconds(amount(test.first)), format_seconds(amount(test.last))
+    return first if first == last else f"{first} \u2013 {last}"
+
+
+def events(run: RunFacts, picture: Picture) -> str:
+    """Return the table of what happened when."""
+    body = "".join(_event(run, picture, column) for column in picture.marks)
+    if not body:
+        return ""
+    return (
+        '<table class="happened"><caption>Events</caption>\n'
+        '<thead><tr><th scope="col">Event</th><th scope="col">After</th><th scope="col">At</th>'
+        f'<th scope="col">Held</th></tr></thead>\n<tbody>\n{body}</tbody></table>\n'
+    )
+
+
+def _event(run: RunFacts, picture: Picture, column: int) -> str:
+    event, elapsed = picture.columns[column].event, picture.times[column]
+    symbol = f'<svg class="key event {event}" aria-hidden="true"><path d="{SYMBOLS[event]}"/></svg>'
+    return (
+        f'<tr><th scope="row">{symbol}{event}</th><td>{format_seconds(elapsed)}</td>'
+        f"<td>{moment(run.started + elapsed, '%H:%M:%S UTC')}</td><td>{format_size(picture.totals[column])}</td></tr>\n"
+    )

@@ -1,0 +1,117 @@
+"""The report in Markdown, for a job summary, an issue or a pull request: tables and a chart in a block of code."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_memguard.analysis.chart import as_text, chart
+from pytest_memguard.analysis.classify import shape_of
+from pytest_memguard.processes.command_line import printable
+from pytest_memguard.units import format_seconds, format_size
+
+from . import phrases
+from .comparison import COLUMNS, cells_of, rows_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_memguard.analysis.model import LogFacts, RunFacts
+
+    from .comparison import Row
+
+CHART_WIDTH = 90  # columns: what GitHub shows without scrolling
+MOST_TESTS = 10
+COMMAND_SHOWN = 120  # characters
+
+
+def report(log: LogFacts) -> list[str]:
+    """Return the lines for the last run of a log, and a table of all when there are several."""
+    lines = run_report(log.runs[-1])
+    if len(log.runs) > 1:
+        lines += ["", "#### All runs in this log", "", *comparison(rows_of(log))]
+    return [*lines, *notes([log])]
+
+
+def run_report(run: RunFacts) -> list[str]:
+    """Return the lines for one run."""
+    shape = shape_of(run)
+    facts = [
+        ("verdict", _text(phrases.verdict(run))),
+        ("peak", _text(phrases.peak(run))),
+        ("breach", "<br>".join(_text(breach) for breach in phrases.breaches(run))),
+        ("growth", _text(phrases.growth(shape))),
+        ("shape", _text(f"{shape.title}. {shape.evidence}")),
+        ("grew most", _text(phrases.grower(run, shape))),
+        ("when", f"{phrases.moment(run.started)}, {format_seconds(run.duration)}, {phrases.snapshots(run.samples)}"),
+    ]
+    if run.directory:
+        facts.append(("where", code(run.directory)))
+    lines = [f"### {code(run.command or 'command unknown')}", "", "| | |", "|---|---|"]
+    lines += [f"| {name} | {value} |" for name, value in facts if value]
+    drawn = as_text(chart(run, CHART_WIDTH))
+    lines += ["", "```text", *drawn, "```"] if drawn else []
+    return [*lines, *_processes(run), *_tests(run)]
+
+
+def comparison(rows: Sequence[Row]) -> list[str]:
+    """Return a table of runs."""
+    lines = [_row([column.title.capitalize() for column in COLUMNS])]
+    lines.append("|" + "".join("---:|" if column.right else "---|" for column in COLUMNS))
+    of_all = cells_of(rows, is_unicode=True)
+    return lines + [_row([code(cells[0]), *map(_text, cells[1:-1]), code(cells[-1])]) for cells in of_all]
+
+
+def notes(logs: Sequence[LogFacts]) -> list[str]:
+    """Return what was left out of the logs."""
+    lines = []
+    for log in logs:
+        name = f"{code(log.path)}: " if len(logs) > 1 else ""
+        lines += [f"- {name}{_text(note)}" for note in log.notes]
+    return ["", *lines] if lines else []
+
+
+def code(text: str) -> str:
+    """Return foreign text as code that fits into a table, whatever is in it."""
+    text = printable(text)
+    text = text if len(text) <= COMMAND_SHOWN else text[: COMMAND_SHOWN - 3] + "..."
+    longest, run = 0, 0
+    for character in text:
+        run = run + 1 if character == "`" else 0
+        longest = max(longest, run)
+    fence = "`" * (longest + 1)
+    blank = " " if longest or text != text.strip() or not text else ""
+    return f"{fence}{blank}{text}{blank}{fence}".replace("|", "\\|")
+
+
+def _processes(run: RunFacts) -> list[str]:
+    point = run.peak_point
+    if point is None or not point.total or not point.processes:
+        return []
+    lines = ["", f"Processes at the peak (after {format_seconds(point.elapsed)}):", ""]
+    lines += [_row(["Memory", "Pid", "Command"]), "|---:|---:|---|"]
+    lines += [_row([format_size(held.size), str(held.pid), code(held.command)]) for held in point.processes]
+    if point.count > len(point.processes) and point.others:
+        lines.append(_row([format_size(point.others), "", f"{point.count - len(point.processes)} more"]))
+    return lines
+
+
+def _tests(run: RunFacts) -> list[str]:
+    peaks = phrases.largest_tests(run)
+    if not peaks:
+        return []
+    of_all = f", {MOST_TESTS} of {len(peaks):,}" if len(peaks) > MOST_TESTS else ""
+    lines = ["", f"Tests by the most they were seen to add{of_all}:", ""]
+    lines += [_row(["Added", "Seen at", "Worker", "Test"]), "|---:|---:|---|---|"]
+    return lines + [
+        _row([format_size(peak.added), format_seconds(peak.first), _text(peak.worker), code(peak.name)])
+        for peak in peaks[:MOST_TESTS]
+    ]
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _text(text: str) -> str:
+    """Return text that Markdown shows as it is."""
+    return "".join(f"\\{character}" if character in "\\`*_[]<>|~#@" else character for character in printable(text))

@@ -1,0 +1,152 @@
+"""How a report words what is known of a run: one place for the terminal, Markdown and tables."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from memguard_runner import exit_status
+from pytest_memguard import events
+from pytest_memguard.analysis.classify import Kind, rate
+from pytest_memguard.analysis.growers import growers
+from pytest_memguard.processes.signals import name_of
+from pytest_memguard.units import format_seconds, format_size
+
+if TYPE_CHECKING:
+    from pytest_memguard.analysis.classify import Shape
+    from pytest_memguard.analysis.model import Point, RunFacts, TestPeak
+
+MOST_BREACHES = 4  # that are told one by one
+TESTS_NAMED = 2  # of those that ran at a breach
+STILL_RUNNING = 60.0  # seconds since its last line: so long a run without an end may be running
+
+
+def verdict(run: RunFacts, now: float | None = None) -> str:
+    """Return how the run ended, in words."""
+    status = f"exit status {run.exit_status}" if run.exit_status is not None else "exit status unknown"
+    if run.verdict is None:
+        since = (time.time() if now is None else now) - run.started - run.duration
+        if run.started and -STILL_RUNNING < since < STILL_RUNNING:
+            return "no end in the log: it seems to be running still"
+        return "no end in the log: the guard was killed, or the machine stopped"
+    words = {
+        events.OK: "ok",
+        events.FAILED: f"failed, {status}",
+        events.MEMORY: f"stopped by memguard {_reason(run)}, {status}",
+        events.KERNEL_OOM: f"killed by the kernel's OOM killer, {status}",
+        events.SIGNAL: f"ended by {_signal(run)}, {status}",
+        events.INTERRUPTED: f"interrupted, {status}",
+    }
+    text = words.get(run.verdict, f"{run.verdict}, {status}")
+    return f"{text}; {run.evidence}" if run.evidence else text
+
+
+def verdict_colour(run: RunFacts) -> str:
+    """Return the kind of colour the verdict is shown in."""
+    if run.verdict == events.OK:
+        return "good"
+    return "bad" if run.verdict in (events.MEMORY, events.KERNEL_OOM) else "near"
+
+
+def short_verdict(run: RunFacts) -> str:
+    """Return the verdict in a word."""
+    return run.verdict or "no end"
+
+
+def peak(run: RunFacts) -> str:
+    """Return the peak against the limit, and when."""
+    text = format_size(run.peak)
+    if run.limit:
+        text += f" of {format_size(run.limit)} ({share(run)})"
+    if run.limit_source:
+        text += f", limit from {run.limit_source}"
+    if run.peak and not run.peak_at:  # the kernel's own figure of a process that has ended
+        return f"{text}; between two looks, in a run of {format_seconds(run.duration)}"
+    return f"{text}; after {format_seconds(run.peak_at)} of {format_seconds(run.duration)}"
+
+
+def share(run: RunFacts) -> str:
+    """Return the peak in percent of the limit."""
+    return f"{100 * run.peak / run.limit:.0f} %" if run.limit else "-"
+
+
+def growth(shape: Shape) -> str:
+    """Return the growth and the time left at that rate."""
+    if shape.growth is None:
+        return "unknown: too few snapshots"
+    text = rate(shape.growth)
+    if shape.kind is Kind.SHORT:
+        text += " from the first look to the highest"
+    elif shape.certain:
+        text += " after the warm-up"
+    else:
+        return f"none for certain ({text} after the warm-up, within its swings)" if shape.growth else "none"
+    if shape.left is not None:
+        text += f"; {format_seconds(shape.left)} until the limit at that rate" if shape.left else "; at the limit now"
+    return text
+
+
+def grower(run: RunFacts, shape: Shape) -> str:
+    """Return which process grew most, "" where nothing grew that matters."""
+    found = growers(run)
+    if shape.kind not in (Kind.LEAK, Kind.UNKNOWN) or not found:
+        return ""
+    most = found[0]
+    whole = sum(grower.grown for grower in found)
+    return f"{most.command} (pid {most.pid}): {format_size(most.grown)} of the {format_size(whole)} that all grew by"
+
+
+def breaches(run: RunFacts) -> list[str]:
+    """Return where the limit was passed, where the verdict does not tell it all: tests ran, or the run went on."""
+    points = [point for point in run.points if point.event == events.BREACH]
+    if run.verdict == events.MEMORY and not any([point.tests for point in points]):
+        return []
+    lines = [f"after {format_seconds(point.elapsed)}: {format_size(point.total)}{_running(point)}" for point in points]
+    more = len(lines) - MOST_BREACHES
+    return lines if more <= 0 else [*lines[:MOST_BREACHES], f"{more} more"]
+
+
+def _running(point: Point) -> str:
+    tests = sorted(point.tests, key=lambda test: -test.added)
+    named = [
+        f"{test.name}{f' ({test.worker})' if test.worker else ''} had added {format_size(test.added)}"
+        for test in ([test for test in tests if test.added] or tests)[:TESTS_NAMED]
+    ]
+    return ", " + ", ".join(named) if named else ""
+
+
+def largest_tests(run: RunFacts) -> list[TestPeak]:
+    """Return the tests that were seen to add something, the largest first."""
+    return sorted((peak for peak in run.tests.values() if peak.added), key=lambda peak: (-peak.added, peak.first))
+
+
+def short_growth(shape: Shape) -> str:
+    """Return the growth for a table, "-" for what is within the swings."""
+    is_told = shape.growth is not None and (shape.certain or shape.kind is Kind.SHORT)
+    return rate(shape.growth or 0.0) if is_told else "-"
+
+
+def moment(seconds: float) -> str:
+    """Return a time of the epoch in local time; "-" when it is not known."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds)) if seconds else "-"
+    except (ValueError, OverflowError, OSError):
+        return "-"
+
+
+def snapshots(count: int) -> str:
+    """Return "1 snapshot", "1,260 snapshots"."""
+    return "1 snapshot" if count == 1 else f"{count:,} snapshots"
+
+
+def _reason(run: RunFacts) -> str:
+    if run.available is None:
+        return "at its limit"
+    least = f", min-available {format_size(run.floor)}" if run.floor else ""
+    source = f" ({run.floor_source})" if run.floor_source else ""
+    return f"within its limit because the machine ran short: {format_size(run.available)} available{least}{source}"
+
+
+def _signal(run: RunFacts) -> str:
+    number = (run.exit_status or 0) - exit_status.OVER_SIGNALS
+    return name_of(number) if 0 < number < 65 else "a signal"

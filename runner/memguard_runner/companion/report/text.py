@@ -1,0 +1,130 @@
+"""The report of one run for a terminal, a pipe or a CI log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from memguard_runner.companion.terminal.screen import cut
+from memguard_runner.companion.terminal.table import Column, table
+from pytest_memguard.analysis.chart import ASCII, UNICODE, Cell, chart
+from pytest_memguard.analysis.classify import shape_of
+from pytest_memguard.processes.command_line import printable
+from pytest_memguard.units import format_seconds, format_size
+
+from . import phrases
+from .comparison import comparison, rows_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from memguard_runner.companion.terminal.screen import Screen
+    from pytest_memguard.analysis.model import LogFacts, Point, RunFacts
+
+INDENT = 11  # columns of the labels
+HIGH, LOW = 10, 7  # rows of a chart on a wide and on a narrow screen
+NARROW = 60  # columns
+WIDEST_CHART = 110  # columns
+MOST_TESTS = 10
+MOST_OTHER_RUNS = 20
+
+
+def report(log: LogFacts, screen: Screen) -> list[str]:
+    """Return the lines of a report: the last run in full, the others of the log in a table."""
+    run = log.runs[-1]
+    lines = [*_head(run, screen), "", *_facts(run, screen), "", *processes(run, screen)]
+    height = HIGH if screen.width >= NARROW else LOW
+    drawn = chart(run, min(screen.width, WIDEST_CHART), height, UNICODE if screen.is_unicode else ASCII)
+    lines += ["", *(_line(row, screen) for row in drawn)] if drawn else []
+    lines += _tests(run, screen)
+    if len(log.runs) > 1:
+        others = rows_of(log)[:-1]
+        shown = others[-MOST_OTHER_RUNS:]
+        left_out = f", the last {len(shown)}" if len(shown) < len(others) else ""
+        title = screen.paragraph("", f"Other runs in this log ({len(others):,}{left_out}):", 0)
+        lines += ["", *title, *comparison(shown, screen)]
+    return [*lines, *notes([log], screen)]
+
+
+def notes(logs: Sequence[LogFacts], screen: Screen) -> list[str]:
+    """Return what was left out of the logs."""
+    lines = []
+    for log in logs:
+        name = f"{printable(log.path)}: " if len(logs) > 1 else ""
+        lines += [line for note in log.notes for line in screen.paragraph("note:", name + note, 6)]
+    return ["", *lines] if lines else []
+
+
+def processes(run: RunFacts, screen: Screen) -> list[str]:
+    """Return the table of who held the memory at the peak."""
+    point = run.peak_point
+    if point is None or not point.total:
+        largest = f"; the largest process at the peak was {printable(run.peak_command)}" if run.peak_command else ""
+        return screen.paragraph("", f"No snapshot was taken while it held memory{largest}.", 0)
+    if not point.processes:
+        return screen.paragraph("", "The log does not say who held the memory.", 0)
+    named = [[format_size(held.size), str(held.pid), held.command] for held in point.processes]
+    rest = point.count - len(named)
+    if rest > 0 and point.others:
+        named.append([format_size(point.others), "", f"{rest} more"])
+    heads = [Column("MEMORY", right=True), Column("PID", right=True, rank=1), Column("COMMAND")]
+    return [*screen.paragraph("", _title(point, run), 0), *table(heads, named, screen.width)]
+
+
+def _title(point: Point, run: RunFacts) -> str:
+    count = "1 process" if point.count == 1 else f"{point.count} processes"
+    if point.total < run.peak:
+        return f"In the largest snapshot, {format_size(point.total)} after {format_seconds(point.elapsed)}, {count}:"
+    return f"At the peak, after {format_seconds(point.elapsed)}, {count}:"
+
+
+def _head(run: RunFacts, screen: Screen) -> list[str]:
+    where = f" in {printable(run.directory)}" if run.directory else ""
+    command = printable(run.command) or "(command unknown)"
+    about = (
+        f"{phrases.moment(run.started)}{where}, {format_seconds(run.duration)}, {phrases.snapshots(run.samples)}, "
+        f"log {printable(run.log)}"
+    )
+    return [screen.coloured(cut(command, screen.width), "bold"), *screen.paragraph("", about, 0)]
+
+
+def _facts(run: RunFacts, screen: Screen) -> list[str]:
+    shape = shape_of(run)
+    verdict = screen.paragraph("verdict", printable(phrases.verdict(run)), INDENT)
+    lines = [line[:INDENT] + screen.coloured(line[INDENT:], phrases.verdict_colour(run)) for line in verdict]
+    lines += screen.paragraph("peak", printable(phrases.peak(run)), INDENT)
+    for number, breach in enumerate(phrases.breaches(run)):
+        lines += screen.paragraph("" if number else "breach", printable(breach), INDENT)
+    lines += screen.paragraph("growth", phrases.growth(shape), INDENT)
+    lines += screen.paragraph("shape", f"{shape.title}. {shape.evidence}", INDENT)
+    if grower := phrases.grower(run, shape):
+        lines += screen.paragraph("grew most", printable(grower), INDENT)
+    return lines
+
+
+def _tests(run: RunFacts, screen: Screen) -> list[str]:
+    peaks = phrases.largest_tests(run)
+    if not peaks:
+        return []
+    rows = [
+        [format_size(peak.added), format_seconds(peak.first), peak.worker, peak.name] for peak in peaks[:MOST_TESTS]
+    ]
+    heads = [Column("ADDED", right=True), Column("SEEN AT", right=True, rank=2), Column("WORKER", rank=1)]
+    if not any([peak.worker for peak in peaks]):
+        heads[2] = Column("", rank=1)
+    of_all = f", {MOST_TESTS} of {len(peaks):,}" if len(peaks) > MOST_TESTS else ""
+    title = screen.paragraph("", f"Tests by the most they were seen to add{of_all}:", 0)
+    return ["", *title, *table([*heads, Column("TEST", keeps_end=True)], rows, screen.width)]
+
+
+def _line(row: Sequence[Cell], screen: Screen) -> str:
+    """Return a row of a chart; cells of one kind in a row share their colour codes."""
+    if not screen.has_colours:
+        return "".join(cell.character for cell in row).rstrip()
+    parts, text, kind = [], "", ""
+    for cell in [*row, Cell("", "end")]:
+        if cell.kind != kind and text:
+            parts.append(screen.coloured(text, kind))
+            text = ""
+        kind = cell.kind
+        text += cell.character
+    return "".join(parts).rstrip()

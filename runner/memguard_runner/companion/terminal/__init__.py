@@ -1,0 +1,1 @@
+"""What subcommands share that write to a terminal."""

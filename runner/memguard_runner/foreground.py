@@ -1,0 +1,112 @@
+"""The front: the process the shell knows. It hands signals on, waits, and is the lifeline of the guard.
+
+    shell ── front ── guard ── command ── ...
+
+Two processes watch each other. The front blocks in sigwaitinfo(2) and costs no CPU; it shares the command's process
+group, so Ctrl-Z stops it like any foreground job while the guard, in a group of its own, goes on guarding. When the
+guard dies, the front (a subreaper, too) inherits the tree and kills it; when the front dies, the guard sees their pipe
+close and kills the tree.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pytest_memguard.processes import readers, signals
+from pytest_memguard.processes.subreaper import become_subreaper
+from pytest_memguard.unix_socket import remove
+
+from . import exit_status, spawn
+from .run_spec import Setup, new_cookie, open_roster
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_memguard.config.settings import Settings
+
+FROM_KEYS = (signals.SIGINT, signals.SIGQUIT)  # SIGHUP of a closed terminal goes to the session's leader alone
+SENT_BY_A_PROCESS = 0  # si_code is <= 0 when kill(2), tgkill(2) or sigqueue(3) sent it; the terminal's are above
+
+
+def run_guarded(command: Sequence[str], settings: Settings, reader: str) -> int:
+    """Run the command under a guard; return the exit status."""
+    from . import guard_process
+
+    spawn.need_descriptors()
+    terminal = spawn.has_terminal()
+    adopts = reader == readers.LINUX and become_subreaper()
+    awaited = _awaited(terminal and settings.verbose)
+    mask = signals.pthread_sigmask(signals.SIG_BLOCK, awaited)
+    lifeline_end, lifeline = os.pipe()
+    roster = None if adopts else open_roster()
+    cookie = new_cookie()
+    setup = Setup(
+        command=command,
+        settings=settings,
+        reader=reader,
+        adopts=adopts,
+        terminal=terminal,
+        mask=mask,
+        lifeline=lifeline_end,
+        roster=roster,
+        cookie=cookie,
+    )
+    guard = os.fork()
+    if guard == 0:
+        os.close(lifeline)
+        guard_process.guard_and_exit(setup)
+    os.close(lifeline_end)
+    status = _wait_for(guard, awaited, terminal=terminal)
+    if setup.socket_path:
+        remove(setup.socket_path)
+    if os.WIFSIGNALED(status):
+        from .orphan_cleanup import tell_and_kill
+
+        tell_and_kill(setup, os.WTERMSIG(status))
+        return exit_status.OWN_FAILURE
+    if os.WEXITSTATUS(status) == exit_status.OWN_FAILURE and not settings.leave_running:
+        from .orphan_cleanup import kill_what_is_left
+
+        kill_what_is_left(setup)
+    return os.WEXITSTATUS(status)
+
+
+def _awaited(draws: bool) -> set[int]:
+    """Return the signals to wait for; what was ignored when we were started (nohup(1)) stays ignored."""
+    awaited = {number for number in signals.PASSED_ON if signals.getsignal(number) != signals.SIG_IGN}
+    awaited.add(signals.SIGCHLD)
+    if draws:
+        awaited.add(signals.SIGTSTP)
+    return awaited
+
+
+def _wait_for(guard: int, awaited: set[int], *, terminal: bool) -> int:
+    """Hand signals on until the guard ends; return its wait status."""
+    while True:
+        number, by_terminal = _next_signal(awaited, terminal=terminal)
+        if number == signals.SIGTSTP:
+            _stop_like_a_job()
+        elif number != signals.SIGCHLD and not by_terminal:
+            # The terminal signals the whole foreground group: the command has heard it already.
+            os.kill(guard, number)
+        pid, status = os.waitpid(guard, os.WNOHANG)
+        if pid == guard:
+            return status
+
+
+def _next_signal(awaited: set[int], *, terminal: bool) -> tuple[int, bool]:
+    """Wait for a signal; return it, and whether the terminal sent it to the command, too."""
+    if signals.sigwaitinfo is not None:
+        facts = signals.sigwaitinfo(awaited)
+        return facts.si_signo, terminal and facts.si_code > SENT_BY_A_PROCESS and facts.si_signo in FROM_KEYS
+    number = signals.sigwait(awaited)  # macOS does not tell who sent it: Ctrl-C and Ctrl-\ come from the terminal
+    return number, terminal and number in FROM_KEYS
+
+
+def _stop_like_a_job() -> None:
+    """Give the terminal back in order, then stop, as the command does; the shell continues us with SIGCONT."""
+    from pytest_memguard.outputs.status_line import release_terminal
+
+    release_terminal(2)
+    os.kill(os.getpid(), signals.SIGSTOP)

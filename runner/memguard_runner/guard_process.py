@@ -1,0 +1,109 @@
+"""The guard process: starts the command, then imports the engine and runs it until the whole tree is gone."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from pytest_memguard.processes import signals
+from pytest_memguard.processes.subreaper import become_subreaper
+from pytest_memguard.system.oom_killer import KernelKills
+from pytest_memguard.unix_socket import remove
+
+from . import exit_status, spawn
+from .run_spec import command_environment, outer_lifelines
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .run_spec import Setup
+
+NAME = b"memguard-guard"
+
+
+def guard_and_exit(setup: Setup) -> None:
+    """Be the guard process. Never returns."""
+    status = exit_status.OWN_FAILURE
+    pid = 0
+    try:
+        if setup.adopts:
+            become_subreaper()
+        for descriptor in outer_lifelines():
+            os.set_inheritable(descriptor, False)
+        kernel = KernelKills()  # before the command: it may be killed before the engine is imported
+        started = time.monotonic()
+        environ = command_environment(setup.cookie, setup.socket_path)
+        pid = spawn.start(setup.command, environ, own_session=not setup.terminal, mask=setup.mask)
+        _leave_the_job()
+        from .supervise import supervise
+
+        status = supervise(setup, pid, started, kernel)
+    except spawn.CannotStart as error:
+        _complain(str(error))
+        status = error.status
+    except BaseException as error:
+        status = _fail(setup, pid, error)
+    finally:
+        if setup.socket_path:
+            remove(setup.socket_path)  # the front does so, too, unless it was killed
+        _wake(setup.front)
+        os._exit(status)
+
+
+def _wake(front: int) -> None:
+    """Continue a front that Ctrl-Z stopped: it would not see that all is over."""
+    try:
+        if os.getppid() == front:
+            os.kill(front, signals.SIGCONT)
+    except OSError:
+        pass
+
+
+def _leave_the_job() -> None:
+    """Move to a process group of our own: Ctrl-Z, and a kill of the whole job, must not stop the guarding."""
+    try:
+        os.setpgid(0, 0)
+        # Another name than the front's: `killall -9 memguard-test` must leave somebody to end the tree (proc(5), comm).
+        with open("/proc/self/comm", "wb", buffering=0) as name:
+            name.write(NAME)
+    except OSError:  # no procfs (macOS)
+        pass
+    for number in (signals.SIGTTOU, signals.SIGTTIN, signals.SIGTSTP):
+        signals.signal(number, signals.SIG_IGN)
+
+
+def _fail(setup: Setup, pid: int, error: BaseException) -> int:
+    """End the tree after an error of our own: it must not run unguarded. `pid` is the command, 0 if not started."""
+    try:
+        from .orphan_cleanup import kill_the_tree
+
+        kill_the_tree(setup)
+    except Exception:  # the reader, which finds the others, may be what failed
+        _kill_the_command(setup, pid)
+    from pytest_memguard.errors import MemguardError
+
+    if isinstance(error, MemguardError):
+        _complain(str(error))
+    else:
+        import traceback
+
+        frames = traceback.extract_tb(error.__traceback__)
+        where = f"{os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else "unknown place"
+        _complain(
+            f"internal error, the command is stopped: {type(error).__name__}: {error} ({where}); please report it"
+        )
+    return exit_status.OWN_FAILURE
+
+
+def _kill_the_command(setup: Setup, pid: int) -> None:
+    """Kill the command, and its whole group where that is its own, with nothing but kill(2)."""
+    if pid:
+        try:
+            os.kill(pid if setup.terminal else -pid, signals.SIGKILL)
+        except OSError:  # gone
+            pass
+
+
+def _complain(text: str) -> None:
+    from pytest_memguard.outputs.console import Console
+
+    Console().line(text)

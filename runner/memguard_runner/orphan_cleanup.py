@@ -1,0 +1,73 @@
+"""What the front does when the guard was killed: nothing would limit the tree any more, so it ends."""
+
+from __future__ import annotations
+
+import os
+
+from pytest_memguard.engine.enforcer import Enforcer
+from pytest_memguard.engine.tree import Tree
+from pytest_memguard.errors import MemguardError
+from pytest_memguard.outputs.console import Console
+from pytest_memguard.processes import readers, signals
+from pytest_memguard.system.memory import MAXRSS_UNIT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .run_spec import Setup
+
+
+def tell_and_kill(setup: Setup, number: int) -> None:
+    """Kill every process of the run and say so; `number` is the signal that ended the guard."""
+    killed = kill_the_tree(setup)
+    console = Console()
+    if setup.settings.verbose and console.is_terminal():
+        from pytest_memguard.outputs.status_line import release_terminal
+
+        release_terminal(console.descriptor)
+    console.line(
+        f"the guard process was killed ({signals.name_of(number)}), so the command was stopped too "
+        f"({killed} {'process' if killed == 1 else 'processes'}); start it again to run it guarded"
+    )
+
+
+def kill_what_is_left(setup: Setup) -> None:
+    """Make sure that a guard that failed has left nothing behind: it may not have been able to end the tree."""
+    if has_children() or not setup.adopts:
+        try:
+            kill_the_tree(setup)
+        except Exception as error:
+            raise MemguardError(
+                f"cannot look for what the command may have left running: {type(error).__name__}: {error}"
+            ) from error
+
+
+def kill_the_tree(setup: Setup) -> int:
+    """Kill every process of the run, in front or guard; return how many there were."""
+    reader = readers.open_reader(setup.reader, adopts=setup.adopts)
+    tree = Tree(reader, cookie=setup.cookie)
+    if setup.roster is not None:
+        for pid, started in setup.roster.entries():
+            tree.restore(pid, started)
+    return Enforcer(tree, reader, reap_all).kill_all().killed
+
+
+def reap_all() -> dict[int, tuple[int, int]]:
+    """Collect every child that has ended; return pid -> (wait status, bytes of RSS it or one below it held at most)."""
+    ended: dict[int, tuple[int, int]] = {}
+    while True:
+        try:
+            pid, status, usage = os.wait4(-1, os.WNOHANG)
+        except ChildProcessError:
+            return ended
+        if pid == 0:
+            return ended
+        ended[pid] = status, usage.ru_maxrss * MAXRSS_UNIT
+
+
+def has_children() -> bool:
+    """Return whether this process has children, alive or not yet collected (which this does not do)."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True

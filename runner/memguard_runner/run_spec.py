@@ -1,0 +1,106 @@
+"""What front and guard process agree on before they part: the command, its settings, and the ties between them."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from pytest_memguard.unix_socket import find_folder
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from collections.abc import Set as AbstractSet
+
+    from pytest_memguard.config.settings import Settings
+    from pytest_memguard.processes.pid_list import Roster
+
+COOKIE = "MEMGUARD_RUN"
+SOCKET = "MEMGUARD_SOCKET"
+LIFELINE = "MEMGUARD_LIFELINE"  # a descriptor whose closing ends the run: `--watch` holds the other end
+
+
+class Setup:
+    """What the front hands to the guard process by forking it."""
+
+    __slots__ = (
+        "adopts",
+        "command",
+        "cookie",
+        "front",
+        "lifeline",
+        "mask",
+        "reader",
+        "roster",
+        "settings",
+        "socket_path",
+        "terminal",
+    )
+
+    def __init__(
+        self,
+        *,
+        command: Sequence[str],
+        settings: Settings,
+        reader: str,
+        adopts: bool,
+        terminal: bool,
+        mask: AbstractSet[int],
+        lifeline: int,
+        roster: Roster | None,
+        cookie: str,
+    ) -> None:
+        self.command = command
+        self.settings = settings
+        self.reader = reader
+        self.adopts = adopts
+        self.terminal = terminal
+        self.mask = mask
+        self.lifeline = lifeline
+        self.roster = roster
+        self.cookie = cookie
+        self.front = os.getpid()
+        self.socket_path = _socket_path(cookie)
+
+
+def new_cookie() -> str:
+    """Return a name for this run that no other has."""
+    return os.urandom(8).hex()
+
+
+def open_roster() -> Roster:
+    """Return a roster that front and guard share."""
+    from pytest_memguard.processes.pid_list import Roster
+
+    return Roster()
+
+
+def _socket_path(cookie: str) -> str:
+    """Return where the guard will listen, "" where no folder for temporary files will do. Nothing is created yet."""
+    folder = find_folder(f"memguard-{cookie}")
+    return f"{folder}/guard" if folder else ""
+
+
+def outer_lifelines() -> list[int]:
+    """Return the descriptor that `--watch` gave us, if it did."""
+    try:
+        descriptor = int(os.environ.get(LIFELINE, ""))
+        return [descriptor] if stat.S_ISFIFO(os.fstat(descriptor).st_mode) else []
+    except (ValueError, OverflowError, OSError):  # not set, or set by somebody else to something else
+        return []
+
+
+def command_environment(cookie: str, socket_path: str) -> dict[str, str]:
+    """Return the command's environment; a guard inside a guard keeps the outer cookie, too.
+
+    At `socket_path` a pytest inside the run will find this guard.
+    """
+    environ = dict(os.environ)
+    outer = environ.get(COOKIE)
+    environ[COOKIE] = f"{outer},{cookie}" if outer else cookie
+    environ.pop(LIFELINE, None)
+    if socket_path:
+        environ[SOCKET] = socket_path
+    else:
+        environ.pop(SOCKET, None)
+    return environ
