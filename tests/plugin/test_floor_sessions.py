@@ -8,10 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from suites import PATIENCE, Suite, linux
-
-sys.path.append(str(Path(__file__).parents[1] / "runner"))
 from machines import Machine
+from suites import PATIENCE, Suite, linux
 
 MEMGUARD_TEST = [sys.executable, str(Path(__file__).parents[2] / "runner" / "memguard-test")]
 pytestmark = linux
@@ -19,7 +17,7 @@ pytestmark = linux
 # The tests of these suites say themselves what the machine has, and with it who is to blame.
 HELPERS = """
 import sys
-sys.path.append({runner!r})
+sys.path.append({helpers!r})
 from machines import Machine
 
 def machine(available):
@@ -58,7 +56,7 @@ def machine(suite: Suite, tmp_path: Path) -> Machine:
 
 def source(tests: str) -> str:
     """Return a test file that can change the machine."""
-    return HELPERS.format(runner=str(Path(__file__).parents[1] / "runner")) + tests
+    return HELPERS.format(helpers=str(Path(__file__).parents[1] / "helpers")) + tests
 
 
 OPTIONS = ("--mem-limit=2000", "--mem-min-available=500", "--mem-log=memory.log")

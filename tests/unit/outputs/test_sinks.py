@@ -126,7 +126,7 @@ def install(folder, name, module, *, works=True):
 
 def with_packages(folder, lines):
     """Run lines in a Python of their own, with the packages in `folder`."""
-    code = f"import sys; sys.path[:0] = [{str(folder)!r}, '.', 'tests/unit']\n" + "\n".join(lines)
+    code = f"import sys; sys.path[:0] = [{str(folder)!r}, '.', 'tests/helpers']\n" + "\n".join(lines)
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
 

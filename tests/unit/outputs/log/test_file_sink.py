@@ -8,6 +8,7 @@ import os
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from facts import MB, a_process, a_run, a_snapshot, an_outcome
@@ -239,9 +240,8 @@ for number in range(300):
 
 
 def test_several_runs_append_to_one_log_and_their_lines_never_mix(path):
-    here = os.path.dirname(__file__)
-    root = os.path.dirname(os.path.dirname(here))
-    words = [sys.executable, "-c", APPENDER, str(path), root, here]
+    tests = Path(__file__).parents[3]
+    words = [sys.executable, "-c", APPENDER, str(path), str(tests.parent), str(tests / "helpers")]
     runs = [subprocess.Popen([*words, f"run-{number}"]) for number in range(4)]
     assert [run.wait() for run in runs] == [0] * 4
     counts = {}
