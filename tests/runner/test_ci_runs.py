@@ -8,7 +8,7 @@ import re
 import pytest
 from githubs import Summary, annotations, github
 from runs import MEMGUARD_TEST, Memguard, Result, program, python
-from test_start import record
+from tracing import record
 
 HOG = ("-t", 60, *program("hog.py", "--mb", 90))
 LIMITED = "import resource; resource.setrlimit(resource.RLIMIT_AS, (400 << 20,) * 2); "

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from control_groups import JOIN, own_groups
 from machines import Machine
 from runs import MB, MEMGUARD_TEST, Memguard, as_root, both_readers, linux, program, wait_for
-from test_kernel_oom import JOIN, own_groups
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

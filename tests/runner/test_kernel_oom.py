@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from control_groups import JOIN, own_groups
 from runs import MB, MEMGUARD_TEST, Memguard, as_root, linux, program, wait_for
 
 if TYPE_CHECKING:
@@ -16,13 +17,6 @@ if TYPE_CHECKING:
 
 pytestmark = linux
 LIMIT = 64 * MB
-JOIN = 'echo $$ > "$0/cgroup.procs" && exec "$@"'
-
-
-def own_groups() -> dict[str, str]:
-    """Return our control groups: controllers (empty for version 2) to path."""
-    lines = Path("/proc/self/cgroup").read_text().splitlines()
-    return {controllers: path for _, controllers, path in (line.split(":", 2) for line in lines)}
 
 
 def make_group(name: str) -> Path:

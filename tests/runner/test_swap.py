@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from control_groups import JOIN, own_groups
 from runs import MB, Memguard, as_root, linux, program, wait_for
-from test_kernel_oom import JOIN, own_groups
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
