@@ -388,7 +388,7 @@ class NeverAsked:
         pytest.fail("asked about a pid that is never a member")
 
 
-@pytest.mark.parametrize("pid", [0, -1, os.getpid()])
+@pytest.mark.parametrize("pid", [0, -1, os.getpid()], ids=["0", "-1", "our own"])
 def test_the_kernel_every_process_and_ourselves_are_never_signalled(pid):
     with pytest.raises(ValueError, match="never a member"):
         signals.send(NeverAsked(), Member(Identity(pid, 1, 1, 1, 1, 1)), signal.SIGTERM)

@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from logs import BEGIN, MB, a_guide_line, a_line, a_run, a_start, an_end, write
 
@@ -329,7 +329,6 @@ odd_lines = st.builds(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.lists(odd_lines | st.binary(max_size=60) | st.just(b"{") | st.just(b"}"), max_size=12), st.integers(0, 80))
 def test_whatever_a_log_holds_it_is_read(lines, cut):
     data = b"\n".join(lines)

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import pytest_memguard
@@ -745,7 +745,6 @@ def test_a_wrong_option_is_named_as_it_was_spelled(refusal, options, expected):
 # Anything at all
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from([setting.variable for setting in SETTINGS] + ["VERBOSE", "MEMORY_THRESHOLD", "MEMGUARD_X"]),
@@ -764,7 +763,6 @@ def test_any_environment_gives_settings_or_one_printable_line(tmp_path, environ,
     assert text.isprintable()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
 @given(st.one_of(st.binary(max_size=60), st.text(max_size=60).map(lambda text: text.encode("utf-8", "replace"))))
 def test_any_text_in_the_file_gives_settings_or_one_printable_line(tmp_path, content):
     (tmp_path / "pyproject.toml").write_bytes(b"[tool.memguard]\n" + content)

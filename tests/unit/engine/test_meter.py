@@ -6,7 +6,7 @@ import os
 
 import pytest
 from fakes import FakeReader
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_memguard.engine import meter as meters
@@ -307,7 +307,6 @@ events = st.lists(
 )
 
 
-@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(events)
 def test_the_truth_always_lies_between_the_bounds(sequence):
     """Fork, copy on write, exec before it is seen, shared files, ends: low <= what the tree really holds <= high."""

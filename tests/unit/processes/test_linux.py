@@ -7,7 +7,7 @@ import shutil
 import sys
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_memguard.processes import linux
@@ -131,7 +131,6 @@ def test_numbers_that_are_none_never_raise(proc, reader):
     reader.touched(member)
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=300), st.binary(max_size=60))
 def test_no_stat_and_no_statm_ever_raises(proc, reader, stat, statm):
     proc.process(7)

@@ -8,7 +8,7 @@ import sys
 from xml.etree import ElementTree as ET
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_memguard.jsonline import decode, encode
@@ -142,7 +142,6 @@ def test_the_names_really_are_those_of_pytests_own_writer(tmp_path):
     assert len(theirs) == 7
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
 @given(st.text(max_size=30), st.text(max_size=60))
 def test_any_text_makes_a_file_that_parses(tmp_path, name, text):
     lines = [report(name, "call", "failed", text=text), report(name, "teardown")]

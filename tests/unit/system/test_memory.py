@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_memguard.errors import ReadError
@@ -107,7 +107,6 @@ def test_a_directory_in_place_of_a_limit_does_not_count(root):
     assert memory.usable_memory(str(root)) == 16 * GB
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 @given(st.binary(max_size=200), st.binary(max_size=60), st.binary(max_size=60))
 def test_any_content_gives_a_positive_size(root, cgroup, limit, meminfo):
     write(root, "proc/self/cgroup", cgroup)

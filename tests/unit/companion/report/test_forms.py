@@ -7,7 +7,7 @@ import io
 import json
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from logs import a_line, a_start, an_end
 
@@ -60,7 +60,6 @@ def a_log(found):
     return gatherer.facts()
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(lines, min_size=1, max_size=20), st.integers(24, 140), st.booleans(), st.booleans())
 def test_the_report_for_a_terminal_is_printable_and_fits(found, width, is_unicode, has_colours):
     log = a_log(found)
@@ -73,7 +72,6 @@ def test_the_report_for_a_terminal_is_printable_and_fits(found, width, is_unicod
     assert [line for line in rows if not line.isprintable() or columns(line) > max(width, 36)] == []
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(lines, min_size=1, max_size=20))
 def test_markdown_json_and_csv_hold_together(found):
     log = a_log(found)
