@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from pytest_memguard.environ import INTERNAL_VARIABLES
 from pytest_memguard.errors import UsageError, printable, quote
 from pytest_memguard.units import TB, parse_seconds, parse_size
 
@@ -20,7 +21,6 @@ RUNNER, PYTEST, BOTH = "runner", "pytest", "both"
 ACTIONS = ("fail", "warn")
 LEFTOVERS = ("report", "kill", "ignore")
 KILL, WARNING, FINISH = "kill", "warning", "finish"
-NOTIFY = "NOTICE_SETTINGS"  # the variable by which a session of pytest tells its guard how to notify
 OCCASIONS = (KILL, WARNING, FINISH)
 EXPECTED_SWITCH = "expected 1, 0, true, false, yes, no, on or off"
 SHORTEST_INTERVAL = 0.05  # seconds; a snapshot is about 1 KB, so this is 20 KB of log a second
@@ -319,14 +319,6 @@ BY_NAME = {setting.name: setting for setting in SETTINGS}
 BY_KEY = {setting.key: setting for setting in SETTINGS}
 
 PROFILE_VARIABLE = "MEMGUARD_PROFILE"
-# Set by memguard itself in the processes that it starts, or (reader, machine) by its tests: no settings of a user.
-INTERNAL_VARIABLES = (
-    "MEMGUARD_RUN",
-    "MEMGUARD_READER",
-    "MEMGUARD_LIFELINE",
-    "MEMGUARD_SOCKET",
-    "MEMGUARD_MACHINE",
-)
 
 
 class Settings:

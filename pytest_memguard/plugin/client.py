@@ -9,6 +9,7 @@ import os
 import sys
 
 from pytest_memguard.config.load import working_directory
+from pytest_memguard.environ import COOKIE, SOCKET
 from pytest_memguard.outputs.log.kept_sink import folder
 from pytest_memguard.processes import readers, signals
 from pytest_memguard.processes.model import EVERYTHING
@@ -17,7 +18,6 @@ from pytest_memguard.session_guard.shared_page import Board
 
 from . import spawn_hook
 from .connection import Link, LinkLost, folder_of, is_own, this_host
-from .options import SOCKET
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     import pytest
 
     from .plan import Plan
-
-COOKIE = "MEMGUARD_RUN"
 
 
 class Tie:

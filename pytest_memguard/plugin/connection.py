@@ -11,7 +11,7 @@ import os
 import struct
 import sys
 
-from pytest_memguard.config.settings import NOTIFY
+from pytest_memguard.environ import NOTICE_SETTINGS
 from pytest_memguard.errors import MemguardError
 from pytest_memguard.jsonline import decode, encode
 from pytest_memguard.unix_socket import find_folder, listen
@@ -184,7 +184,7 @@ class Link:
             self._starter = os.posix_spawn(
                 sys.executable,
                 [sys.executable, "-I", "-S", "-c", _CODE, facts, *_paths()],
-                {**os.environ, NOTIFY: notify},
+                {**os.environ, NOTICE_SETTINGS: notify},
                 file_actions=[
                     (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDWR, 0),
                     (os.POSIX_SPAWN_DUP2, 0, 1),

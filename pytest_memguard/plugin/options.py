@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 
+from pytest_memguard.environ import COOKIE, SOCKET
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import pytest
 
 MARKER = "mem_limit"
-SOCKET = "MEMGUARD_SOCKET"
 OFF = ("0", "0.0", "off", "none")
 OPTIONS = {
     "limit": "--mem-limit",
@@ -80,7 +81,7 @@ def might_be_asked_for(config: pytest.Config) -> bool:
     """Return whether this session may be one to guard; False only when nobody can have asked for it."""
     if any(config.getoption(option) is not None for option in OPTIONS.values()):
         return True
-    if os.environ.get(SOCKET) or any(name.startswith("MEMGUARD_") for name in os.environ if name != "MEMGUARD_RUN"):
+    if os.environ.get(SOCKET) or any(name.startswith("MEMGUARD_") for name in os.environ if name != COOKIE):
         return True
     return _is_mentioned(str(config.rootpath))
 

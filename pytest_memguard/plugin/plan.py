@@ -8,12 +8,13 @@ import pytest
 
 from pytest_memguard.config.load import find_config, load_settings
 from pytest_memguard.config.settings import PYTEST, Settings
+from pytest_memguard.environ import SOCKET
 from pytest_memguard.errors import MemguardError, UsageError, quote
 from pytest_memguard.processes import readers
 from pytest_memguard.processes.model import EVERYTHING
 from pytest_memguard.units import parse_size
 
-from .options import MARKER, OFF, OPTIONS, SOCKET
+from .options import MARKER, OFF, OPTIONS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ import pytest
 from pytest_memguard.errors import UsageError
 from pytest_memguard.processes.model import EVERYTHING
 from pytest_memguard.session_guard import shared_page as boards
+from pytest_memguard.units import MB
 
 from .client import Tie
 from .options import MARKER
@@ -39,7 +40,6 @@ PEAK, ADDED, SUBPROCESSES, LARGEST = (
     "memguard_largest_subprocess",
 )
 PROPERTIES = (PEAK, ADDED, SUBPROCESSES, LARGEST)
-MB = 1 << 20
 LOOK_AFTER_GUARD = 50_000_000  # ns between two looks at whether the guard process lives
 WORTH_A_WARNING = 20  # a test that adds less than 1/20 of a limit is not what came close to it
 

@@ -7,7 +7,8 @@ import os
 import pytest
 
 from pytest_memguard.processes.model import EVERYTHING
-from pytest_memguard.units import format_size
+from pytest_memguard.session_guard.death import RECORD
+from pytest_memguard.units import MB, format_size
 
 from .session import ADDED, LARGEST, PEAK, SUBPROCESSES, Session
 
@@ -141,7 +142,7 @@ class Finished:
 
 
 def _mb(amount: float) -> str:
-    return format_size(amount * (1 << 20))
+    return format_size(amount * MB)
 
 
 def header(session: Tie) -> list[str]:
@@ -169,7 +170,7 @@ def header(session: Tie) -> list[str]:
             lines.append(f"memguard: {line}")
     if os.getpid() == 1:
         lines.append("memguard: pytest is pid 1 here, which cannot be killed: give the container an init (--init)")
-    last = os.path.join(session.aftermath_folder(), "last-death.json") if session.aftermath_folder() else ""
+    last = os.path.join(session.aftermath_folder(), RECORD) if session.aftermath_folder() else ""
     if last and os.path.exists(last):
         lines += _last_death(last)
     return lines

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from pytest_memguard.units import format_size
+from pytest_memguard.units import MB, format_size
 
-from .session import ADDED, MB, PEAK, Session
+from .session import ADDED, PEAK, Session
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

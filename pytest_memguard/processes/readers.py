@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from pytest_memguard.environ import READER
 from pytest_memguard.errors import ReadError, UsageError
 
 TYPE_CHECKING = False
@@ -12,20 +13,19 @@ if TYPE_CHECKING:
 
     from .model import Reader
 
-VARIABLE = "MEMGUARD_READER"
 LINUX = "linux"
 PORTABLE = "portable"
 
 
 def choose(environ: Mapping[str, str]) -> str:
     """Return the name of the reader to use. Raises UsageError for a name that is none, or one for another system."""
-    wanted = environ.get(VARIABLE, "").strip().lower()
+    wanted = environ.get(READER, "").strip().lower()
     if not wanted:
         return LINUX if sys.platform == "linux" else PORTABLE
     if wanted not in (LINUX, PORTABLE):
-        raise UsageError(f"{VARIABLE}={environ[VARIABLE]!r}: expected linux or portable; unset it for the usual one")
+        raise UsageError(f"{READER}={environ[READER]!r}: expected linux or portable; unset it for the usual one")
     if wanted == LINUX and sys.platform != "linux":
-        raise UsageError(f"{VARIABLE}=linux: this system is no Linux; unset it")
+        raise UsageError(f"{READER}=linux: this system is no Linux; unset it")
     return wanted
 
 

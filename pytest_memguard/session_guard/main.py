@@ -14,17 +14,19 @@ import sys
 import time
 
 from pytest_memguard import events
-from pytest_memguard.config.settings import FINISH, KILL, NOTIFY, WARNING
+from pytest_memguard.config.settings import FINISH, KILL, WARNING
 from pytest_memguard.engine.budget import Budget
 from pytest_memguard.engine.enforcer import Enforcer
 from pytest_memguard.engine.guard import Guard
 from pytest_memguard.engine.meter import Meter
 from pytest_memguard.engine.tree import Tree
+from pytest_memguard.environ import NOTICE_SETTINGS
 from pytest_memguard.jsonline import decode
 from pytest_memguard.outputs.console import Console
 from pytest_memguard.outputs.sinks import Sinks
 from pytest_memguard.processes import readers, signals
 from pytest_memguard.processes.command_line import display
+from pytest_memguard.processes.guard_name import take_guard_name
 from pytest_memguard.processes.model import ENDED
 from pytest_memguard.system import memory
 from pytest_memguard.system.oom_killer import KernelKills, restore_score
@@ -43,7 +45,6 @@ if TYPE_CHECKING:
 else:
     import _socket as socket
 
-NAME = b"memguard-guard"
 LISTENING = 3  # the descriptor that pytest hands over
 POLL_STEP = 0.001
 ROOT_PATIENCE = 5.0  # seconds from the end of the session to the end of its process
@@ -122,7 +123,7 @@ class TestSinks(Sinks):
 def main() -> None:
     """Be the guard process: `python -c "..." FACTS`, with a listening socket as descriptor 3."""
     facts = decode(sys.argv[1].encode("utf-8", "surrogateescape"))
-    notify = os.environ.pop(NOTIFY, "")
+    notify = os.environ.pop(NOTICE_SETTINGS, "")
     facts["notify"] = decode(os.fsencode(notify)) if notify else None
     _leave(str(facts["path"]))
     try:
@@ -297,11 +298,7 @@ def _leave(path: str) -> None:
     signals.pthread_sigmask(signals.SIG_SETMASK, ())
     os.chdir(os.path.dirname(path) if os.path.isdir(os.path.dirname(path)) else "/")
     restore_score("0")
-    try:
-        with open("/proc/self/comm", "wb", buffering=0) as name:
-            name.write(NAME)
-    except OSError:
-        pass
+    take_guard_name()
 
 
 def _open_pidfd(pid: int) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
+from pytest_memguard.environ import MACHINE
 from pytest_memguard.errors import ReadError
 
 TYPE_CHECKING = False
@@ -17,14 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # ru_maxrss of getrusage(2): bytes on macOS, kilobytes on Linux
-ROOT_VARIABLE = "MEMGUARD_MACHINE"
 _UNLIMITED = 1 << 60  # version 1 writes "no limit" as the largest multiple of a page below 2**63
 _LARGEST_FILE = 65536  # bytes; /proc/self/cgroup has one line a hierarchy, /proc/meminfo about 1.5 KB
 
 
 def root_of(environ: Mapping[str, str]) -> str:
     """Return the folder that holds `proc` and `sys`: another than "/" is for tests."""
-    return environ.get(ROOT_VARIABLE) or "/"
+    return environ.get(MACHINE) or "/"
 
 
 def usable_memory(root: str = "/") -> int:

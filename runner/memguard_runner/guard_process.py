@@ -17,8 +17,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .run_spec import Setup
 
-NAME = b"memguard-guard"
-
 
 def guard_and_exit(setup: Setup) -> None:
     """Be the guard process. Never returns."""
@@ -60,13 +58,13 @@ def _wake(front: int) -> None:
 
 def _leave_the_job() -> None:
     """Move to a process group of our own: Ctrl-Z, and a kill of the whole job, must not stop the guarding."""
+    from pytest_memguard.processes.guard_name import take_guard_name  # the command runs by now
+
     try:
         os.setpgid(0, 0)
-        # Another name than the front's: `killall -9 memguard-test` must leave somebody to end the tree (proc(5), comm).
-        with open("/proc/self/comm", "wb", buffering=0) as name:
-            name.write(NAME)
-    except OSError:  # no procfs (macOS)
+    except OSError:
         pass
+    take_guard_name()
     for number in (signals.SIGTTOU, signals.SIGTTIN, signals.SIGTSTP):
         signals.signal(number, signals.SIG_IGN)
 

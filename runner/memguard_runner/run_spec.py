@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
+from pytest_memguard.environ import COOKIE, LIFELINE, SOCKET
 from pytest_memguard.unix_socket import find_folder
 
 TYPE_CHECKING = False
@@ -14,10 +15,6 @@ if TYPE_CHECKING:
 
     from pytest_memguard.config.settings import Settings
     from pytest_memguard.processes.pid_list import Roster
-
-COOKIE = "MEMGUARD_RUN"
-SOCKET = "MEMGUARD_SOCKET"
-LIFELINE = "MEMGUARD_LIFELINE"  # a descriptor whose closing ends the run: `--watch` holds the other end
 
 
 class Setup:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from pytest_memguard.config.settings import PYTEST, SETTINGS
+from pytest_memguard.environ import READER
 from pytest_memguard.errors import printable
 from pytest_memguard.outputs.notify.redact import masked_command, masked_url
 from pytest_memguard.units import format_size
@@ -35,8 +36,8 @@ def format_settings(settings: Settings, environ: Mapping[str, str] | None = None
         rows.append((setting.key, value, settings.source(setting.name) + (f" ({note})" if note else "")))
     rows.append(("profile", _written("profile", settings.profile), settings.source("profile")))
     rows.append(("config file", _written("config_file", settings.config_file), settings.source("config_file")))
-    reader = environ.get("MEMGUARD_READER", "")
-    rows.append(("reader", reader or "automatic", "MEMGUARD_READER" if reader else "default"))
+    reader = environ.get(READER, "")
+    rows.append(("reader", reader or "automatic", READER if reader else "default"))
     return _aligned([(name, printable(value), printable(source)) for name, value, source in rows])
 
 

@@ -18,6 +18,7 @@ from pytest_memguard.engine.enforcer import Enforcer
 from pytest_memguard.engine.guard import Guard
 from pytest_memguard.engine.meter import Meter
 from pytest_memguard.engine.tree import Tree
+from pytest_memguard.environ import COOKIE
 from pytest_memguard.outputs.console import Console
 from pytest_memguard.outputs.sinks import Sinks
 from pytest_memguard.processes import readers, signals
@@ -27,7 +28,7 @@ from pytest_memguard.system import memory
 from . import exit_status
 from .joined_sessions import Visitors
 from .orphan_cleanup import has_children, reap_all
-from .run_spec import COOKIE, outer_lifelines
+from .run_spec import outer_lifelines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,12 +12,12 @@ import sys
 import threading
 import time
 
+from pytest_memguard.environ import LIFELINE
 from pytest_memguard.errors import MemguardError
 from pytest_memguard.outputs.console import Console
 from pytest_memguard.processes import signals
 
 from . import exit_status
-from .run_spec import LIFELINE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

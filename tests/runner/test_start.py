@@ -27,6 +27,7 @@ OWN_BEFORE_THE_COMMAND = {
     "pytest_memguard",
     "pytest_memguard.config.load",
     "pytest_memguard.engine",
+    "pytest_memguard.environ",
     "pytest_memguard.unix_socket",
     "pytest_memguard.system.oom_killer",
     "pytest_memguard.processes.readers",

@@ -12,7 +12,7 @@ import stat
 
 from pytest_memguard.errors import reason_of
 from pytest_memguard.outputs.text.postmortem import reason
-from pytest_memguard.units import format_seconds, format_size
+from pytest_memguard.units import MB, format_seconds, format_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ POINTS = 60  # of the chart: more are narrower than a pixel or two
 ROWS = 50  # of a table
 HEADROOM = 1.1  # the chart's height, in limits or peaks
 COLOURS = "#1f77d0, #d1242f"  # memory, limit: both can be seen on light and on dark; mermaid's first one cannot
-MB = 1 << 20
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 -./(),;%=")
 
 

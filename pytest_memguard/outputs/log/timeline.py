@@ -6,6 +6,7 @@ import os
 import sys
 
 from pytest_memguard.jsonline import decode
+from pytest_memguard.units import MB
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 READ_AT_MOST = 32 << 20  # bytes from the end of the log, some hours of one run: a chart is no reason to wait
 LOOKED_AT = 50  # kept logs, from the newest on: others may have been started since
 BEGINNING = 8192  # bytes of a kept log, in which its run is named
-MB = 1 << 20
 
 
 def read(log: str | None, run: str, last: Sequence[tuple[float, int]] = ()) -> list[tuple[float, int]]:

@@ -13,6 +13,7 @@ import time
 
 from pytest_memguard import events
 from pytest_memguard.config.settings import FINISH, KILL, WARNING
+from pytest_memguard.environ import NOTICE
 from pytest_memguard.processes.command_line import printable, shorten
 from pytest_memguard.processes.signals import name_of
 from pytest_memguard.units import format_seconds, format_size, megabytes
@@ -27,7 +28,6 @@ TEST = "test"  # the event of `memguard notify`
 COMMAND_SHOWN = 60  # characters: a desktop shows two or three lines of 40 to 60
 CULPRIT_SHOWN = 40
 TEST_SHOWN = 200
-PREFIX = "NOTICE_"
 KILLS = (events.MEMORY, events.KERNEL_OOM)
 
 _VARIABLES = (
@@ -134,7 +134,7 @@ def of_trial(title: str, text: str) -> Announcement:
 
 def variables(facts: dict[str, Any]) -> dict[str, str]:
     """Return the facts as environment variables; all names are there, empty where there is nothing to tell."""
-    return {PREFIX + name: printable(str(_or_empty(facts.get(key)))) for name, key in _VARIABLES}
+    return {NOTICE + name: printable(str(_or_empty(facts.get(key)))) for name, key in _VARIABLES}
 
 
 def _or_empty(value: object) -> object:

@@ -18,13 +18,14 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from pytest_memguard.environ import NOTICE_JOB
 from pytest_memguard.processes.signals import name_of
 
 from . import failed
 from .channels import COMMAND, DESKTOP, URLS, Way, cure_for, desktop_words, ways
 from .message import variables
 from .redact import conceal
-from .spawner import JOB, SECONDS
+from .spawner import SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -85,7 +86,7 @@ class _Running:
 
 def main() -> None:
     """Be the notifier: send what NOTICE_JOB says; results go to stdout, a JSON line each."""
-    facts = json.loads(os.environb.pop(JOB.encode()))
+    facts = json.loads(os.environb.pop(NOTICE_JOB.encode()))
     _leave(str(facts["directory"]))
     job = Job(facts["facts"], facts["command"], tuple(facts["urls"]), str(facts["directory"]))
     seconds = float(facts.get("seconds", SECONDS))

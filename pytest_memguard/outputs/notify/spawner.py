@@ -16,6 +16,7 @@ import select
 import sys
 import time
 
+from pytest_memguard.environ import COOKIE, LIFELINE, NOTICE_JOB, SOCKET
 from pytest_memguard.jsonline import decode, encode
 from pytest_memguard.processes import signals
 
@@ -26,15 +27,13 @@ if TYPE_CHECKING:
 
     from .message import Announcement
 
-JOB = "NOTICE_JOB"
 SECONDS = 10  # a notifier that takes longer is ended
 _CODE = "import sys; sys.path.extend(sys.argv[1:]); from pytest_memguard.outputs.notify.sender import main; main()"
 _USUAL = (
     *(signals.SIGINT, signals.SIGQUIT, signals.SIGTERM, signals.SIGHUP, signals.SIGPIPE, signals.SIGXFSZ),
     *(signals.SIGTTOU, signals.SIGTTIN, signals.SIGTSTP),
 )
-_NOT_HANDED_ON = ("MEMGUARD_SOCKET", "MEMGUARD_LIFELINE")  # a pytest in a notify command is no part of this run
-_COOKIE = "MEMGUARD_RUN"
+_NOT_HANDED_ON = (SOCKET, LIFELINE)  # a pytest in a notify command is no part of this run
 
 
 class Couriers:
@@ -82,7 +81,7 @@ class Couriers:
         """Start the process; return its pid. Raises OSError."""
         facts = {**announcement.facts, "directory": self._job["directory"]}
         environ = {os.fsencode(name): os.fsencode(value) for name, value in environment(os.environ, self._run).items()}
-        environ[JOB.encode()] = encode({**self._job, "facts": facts, "seconds": SECONDS}).strip()
+        environ[NOTICE_JOB.encode()] = encode({**self._job, "facts": facts, "seconds": SECONDS}).strip()
         return os.posix_spawn(
             sys.executable,
             # UTF-8 whatever the locale is: a command in another script must not be what stops the notifier.
@@ -167,9 +166,9 @@ class Couriers:
 def environment(environ: Mapping[str, str], run: str) -> dict[str, str]:
     """Return what a notifier inherits: nothing that makes it a part of run `run`; an outer run's cookie stays."""
     result = {name: value for name, value in environ.items() if name not in _NOT_HANDED_ON}
-    cookies = [cookie for cookie in result.pop(_COOKIE, "").split(",") if cookie and cookie != run]
+    cookies = [cookie for cookie in result.pop(COOKIE, "").split(",") if cookie and cookie != run]
     if cookies:
-        result[_COOKIE] = ",".join(cookies)
+        result[COOKIE] = ",".join(cookies)
     return result
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from memguard_runner import exit_status
 from pytest_memguard.config.load import load_settings, working_directory
+from pytest_memguard.environ import SOCKET
 from pytest_memguard.errors import UsageError, printable
 from pytest_memguard.outputs.notify import failed
 from pytest_memguard.outputs.notify.channels import DESKTOP, ways
@@ -80,7 +81,7 @@ def _try(settings: Settings, title: str, text: str, directory: str, timeout: flo
         become_subreaper()
     announcement = of_trial(title, text)
     job = Job(announcement.facts, settings.notify_command, settings.notify_urls, directory)
-    environ = {name: value for name, value in os.environ.items() if name != "MEMGUARD_SOCKET"}
+    environ = {name: value for name, value in os.environ.items() if name != SOCKET}
     sender = Sender(job, environ)
     try:
         results = sender.deliver(time.monotonic() + timeout, _show)

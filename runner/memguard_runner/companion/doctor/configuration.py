@@ -8,7 +8,8 @@ import sys
 import tempfile
 
 from pytest_memguard.config.load import find_config, load_settings
-from pytest_memguard.config.settings import PYTEST, read_environment
+from pytest_memguard.config.settings import PROFILE_VARIABLE, PYTEST, read_environment
+from pytest_memguard.environ import READER
 from pytest_memguard.errors import MemguardError, printable, reason_of
 from pytest_memguard.units import format_seconds, format_size
 
@@ -56,7 +57,7 @@ def _environment(situation: Situation) -> list[Finding]:
         except MemguardError as error:
             return [problem("variables", str(error), "correct or unset it: until then memguard-test starts no command")]
         found += [variable for _, variable in values.values() if variable not in found]
-    found += [name for name in ("MEMGUARD_PROFILE", "MEMGUARD_READER") if situation.environ.get(name)]
+    found += [name for name in (PROFILE_VARIABLE, READER) if situation.environ.get(name)]
     return [ok("variables", ", ".join(found) or "none is set")]
 
 

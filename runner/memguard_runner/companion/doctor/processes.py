@@ -10,18 +10,18 @@ import signal
 import sys
 import time
 
+from pytest_memguard.environ import READER
 from pytest_memguard.errors import MemguardError, printable
 from pytest_memguard.processes import readers, subreaper
 from pytest_memguard.processes.model import Member
 from pytest_memguard.system import oom_killer
-from pytest_memguard.units import format_size
+from pytest_memguard.units import MB, format_size
 
 from .findings import Check, Finding, Situation, note, ok, problem
 
 LINUX = sys.platform == "linux"
-MB = 1 << 20
 FEW_DESCRIPTORS = 64  # the guard needs 12, its reader keeps one for each process of the tree
-_UNSET = f"unset {readers.VARIABLE}, unless you have a reason"
+_UNSET = f"unset {READER}, unless you have a reason"
 _RSS_INSTEAD = "so RSS counts instead, which has shared memory in every process: give a higher limit"
 
 
@@ -30,7 +30,7 @@ def _reader(situation: Situation) -> list[Finding]:
     try:
         name = readers.choose(situation.environ)
     except MemguardError as error:
-        return [problem("reader", str(error), f"unset {readers.VARIABLE}")]
+        return [problem("reader", str(error), f"unset {READER}")]
     try:
         reader = readers.open_reader(name, adopts=False)
         seen = reader.pids()

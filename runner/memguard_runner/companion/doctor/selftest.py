@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from memguard_runner import exit_status
 from pytest_memguard.config.settings import BY_NAME
+from pytest_memguard.environ import READER
 from pytest_memguard.errors import MemguardError, printable
 from pytest_memguard.processes import readers
 from pytest_memguard.processes.model import ENDED, Member
@@ -71,7 +72,7 @@ def run(situation: Situation) -> list[Finding]:
     try:
         reader_name = readers.choose(situation.environ)
     except MemguardError as error:
-        return [problem(NAME, str(error), f"unset {readers.VARIABLE}")]
+        return [problem(NAME, str(error), f"unset {READER}")]
     words = find_program(situation.environ)
     with tempfile.TemporaryDirectory(prefix="memguard-doctor-") as folder:
         try:
@@ -130,8 +131,8 @@ def _environment(environ: Mapping[str, str]) -> dict[str, str]:
     kept = {
         name: value for name, value in environ.items() if not name.startswith(FOREIGN) and name not in FOREIGN_NAMES
     }
-    if environ.get(readers.VARIABLE):
-        kept[readers.VARIABLE] = environ[readers.VARIABLE]
+    if environ.get(READER):
+        kept[READER] = environ[READER]
     return {**kept, BY_NAME["keep"].variable: "0"}  # it is no run of the user's
 
 

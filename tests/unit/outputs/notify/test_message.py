@@ -9,7 +9,7 @@ import pytest
 from facts import MB, a_process, a_run, a_snapshot, an_outcome
 
 from pytest_memguard import events
-from pytest_memguard.config.settings import INTERNAL_VARIABLES
+from pytest_memguard.environ import INTERNAL_VARIABLES
 from pytest_memguard.outputs.notify.message import of_end, of_trial, of_warning, variables
 
 ALL = ("kill", "warning", "finish")
