@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil
-from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_memguard import events
@@ -47,7 +46,7 @@ ASCII = Glyphs(" .:#", "-", "|", "+", "-", "^", "!")
 
 def chart(run: RunFacts, width: int, height: int = 10, glyphs: Glyphs = UNICODE) -> list[list[Cell]]:
     """Return the rows of a chart at most `width` characters wide with `height` rows of bars; none without snapshots."""
-    points = looks_of(run)
+    points = run.looks()
     if not points:
         return []
     most = max(1, run.peak, *(point.total for point in points))
@@ -88,16 +87,6 @@ def column_heights(points: Sequence[Point], columns: int, end: float) -> list[in
         last = size if size is not None else (last if place <= final else 0)
         filled.append(last)
     return filled
-
-
-def looks_of(run: RunFacts) -> list[Point]:
-    """Return the points at which the tree ran, with those that the guard saw between two snapshots."""
-    return sorted([*snapshots_of(run), *run.curve], key=attrgetter("elapsed"))
-
-
-def snapshots_of(run: RunFacts) -> list[Point]:
-    """Return the points at which the tree ran; `started` and `finished` tell of none."""
-    return [point for point in run.points if point.event not in (events.STARTED, events.FINISHED)]
 
 
 def sparkline(heights: Sequence[int], top: int, glyphs: Glyphs = UNICODE) -> str:

@@ -1,4 +1,4 @@
-"""What a run looks like over time: a leak, a plateau, a spike, steady; with the evidence in words.
+"""What a run looks like over time: a leak, a plateau, a spike, steady; with the evidence in words, and who grew.
 
 Decided on up to 120 equal spans of time, so that neither events nor thinning weigh more than time does. The first
 quarter is warm-up: a program that loads its modules grows, too. For the rest:
@@ -43,7 +43,7 @@ UNTOLD = 0.5  # of the level: a leak that could be as large and not show makes a
 SWINGS = 0.15  # of the level, up and down, that are worth a word
 
 
-class Kind(Enum):
+class Pattern(Enum):
     """What a run looks like."""
 
     LEAK = "leak"
@@ -61,7 +61,7 @@ class Shape(NamedTuple):
     `left` is the time in seconds from the last snapshot until the limit at that rate, for growth that is certain.
     """
 
-    kind: Kind
+    pattern: Pattern
     evidence: str
     growth: float | None = None
     left: float | None = None
@@ -69,18 +69,26 @@ class Shape(NamedTuple):
 
     @property
     def title(self) -> str:
-        """The kind in words."""
-        return _TITLES[self.kind]
+        """The pattern in words."""
+        return _TITLES[self.pattern]
 
 
 _TITLES = {
-    Kind.LEAK: "looks like a leak",
-    Kind.PLATEAU: "a plateau",
-    Kind.SPIKE: "a spike",
-    Kind.STEADY: "steady",
-    Kind.SHORT: "too short to tell",
-    Kind.UNKNOWN: "not clear",
+    Pattern.LEAK: "looks like a leak",
+    Pattern.PLATEAU: "a plateau",
+    Pattern.SPIKE: "a spike",
+    Pattern.STEADY: "steady",
+    Pattern.SHORT: "too short to tell",
+    Pattern.UNKNOWN: "not clear",
 }
+
+
+class Grower(NamedTuple):
+    """A process and the bytes it grew by; what it was started with counts when it is newer than the warm-up."""
+
+    pid: int
+    command: str
+    grown: int
 
 
 class _Span(NamedTuple):
@@ -91,8 +99,7 @@ class _Span(NamedTuple):
 
 def shape_of(run: RunFacts) -> Shape:
     """Return what the run looks like."""
-    # `started` and `finished` tell of a tree that does not run yet, or no more.
-    points = [point for point in run.points if point.event not in (events.STARTED, events.FINISHED)]
+    points = run.snapshots()
     ended_above = run.breach is not None and run.verdict == events.MEMORY
     if len(points) >= ENOUGH or len(run.curve) <= len(points):
         return shape(points, run.limit, ended_above=ended_above)
@@ -124,14 +131,33 @@ def shape(points: Sequence[Point], limit: int, *, ended_above: bool = False) -> 
         left = _left(tail, slope.slope, limit)
     spike = _spike(spans, points)
     if is_growing and (shown := _leaks(points, tail, slope, grown)):
-        return Shape(Kind.LEAK, shown + (f" {spike}" if spike else ""), slope.slope, left, is_growing)
+        return Shape(Pattern.LEAK, shown + (f" {spike}" if spike else ""), slope.slope, left, is_growing)
     if spike:
         stopped = " It was stopped there, so nobody knows whether it would have come back." if ended_above else ""
-        return Shape(Kind.SPIKE, spike + stopped, slope.slope, left, is_growing)
+        return Shape(Pattern.SPIKE, spike + stopped, slope.slope, left, is_growing)
     if is_growing and not _flattens(tail):
         text = f"It grew by {format_size(grown)} after the warm-up, but its floor did not: swings, or a slow leak."
-        return Shape(Kind.UNKNOWN, text, slope.slope, left, is_growing)
+        return Shape(Pattern.UNKNOWN, text, slope.slope, left, is_growing)
     return _level(spans, tail, slope, level)
+
+
+def growers(run: RunFacts) -> list[Grower]:
+    """Return the processes that grew, the one that grew most first; none where the log names no processes."""
+    points = [point for point in run.snapshots() if point.processes]
+    largest = run.peak_point
+    if not points or largest is None or not largest.processes:
+        return []
+    begin, end = points[0].elapsed, largest.elapsed
+    first = next(point for point in points if point.elapsed >= begin + WARM_UP * (end - begin) or point is points[-1])
+    # Of what is not named only the sum is known, and nobody in it held more than the least of those that are.
+    unnamed = first.processes[-1].size if first.count > len(first.processes) else 0
+    before = {held.pid: held.size for held in first.processes}
+    found = [
+        Grower(held.pid, held.command, held.size - before.get(held.pid, unnamed))
+        for held in largest.processes
+        if held.size > before.get(held.pid, unnamed)
+    ]
+    return sorted(found, key=lambda grower: -grower.grown)
 
 
 def rate(slope: float) -> str:
@@ -148,17 +174,17 @@ def rate(slope: float) -> str:
 def _short(points: Sequence[Point], limit: int, *, ended_above: bool) -> Shape:
     text = f"It takes {ENOUGH} snapshots to tell; a shorter interval (-i 0.1) shows more of a short run."
     if not points:
-        return Shape(Kind.SHORT, f"No snapshot while it ran; {text.partition('; ')[2]}")
+        return Shape(Pattern.SHORT, f"No snapshot while it ran; {text.partition('; ')[2]}")
     first, last = min(points, key=lambda point: point.elapsed), max(points, key=lambda point: point.elapsed)
     passed = last.elapsed - first.elapsed
     if passed <= 0:
-        return Shape(Kind.SHORT, text)
+        return Shape(Pattern.SHORT, text)
     growth = (last.total - first.total) / passed
     if growth <= 0:
-        return Shape(Kind.SHORT, text, growth)
+        return Shape(Pattern.SHORT, text, growth)
     moved = f"From {format_size(first.total)} to {format_size(last.total)} in {format_seconds(passed)}. "
     left = None if ended_above or not limit else max(0.0, (limit - last.total) / growth)
-    return Shape(Kind.SHORT, moved + text, growth, left)
+    return Shape(Pattern.SHORT, moved + text, growth, left)
 
 
 def _spans(points: Sequence[Point]) -> list[_Span]:
@@ -301,5 +327,5 @@ def _level(spans: Sequence[_Span], tail: Sequence[_Span], slope: Trend, level: f
     if low - first > max(MATTERS, WARMED_UP * level):
         warm = next((span for span in spans if span.middle >= first + 0.9 * (level - first)), tail[0])
         begin = f"It grew from {format_size(first)} to {format_size(warm.middle)} in the first "
-        return Shape(Kind.PLATEAU, f"{begin}{format_seconds(warm.time)}. {text}.", slope.slope, certain=shrank)
-    return Shape(Kind.STEADY, f"{text}.", slope.slope, certain=shrank)
+        return Shape(Pattern.PLATEAU, f"{begin}{format_seconds(warm.time)}. {text}.", slope.slope, certain=shrank)
+    return Shape(Pattern.STEADY, f"{text}.", slope.slope, certain=shrank)

@@ -11,7 +11,7 @@ from pytest_memguard import events
 
 from . import fields
 from .model import LogFacts
-from .run_builder import EVENTS, OneRun
+from .run_builder import EVENTS, RunBuilder
 
 MOST_RUNS = 1000  # of one log; of more, the latest
 FULL_RUNS = 20  # the latest, with all their points and who held the memory
@@ -21,12 +21,12 @@ _LONGEST_NAME = 64  # characters of `run`
 _BOM = b"\xef\xbb\xbf"
 
 
-class Gatherer:
+class LogCollector:
     """Takes the lines of a log, of whatever kind they are, and knows the facts of its runs."""
 
     def __init__(self, path: str) -> None:
         self._facts = LogFacts(path)
-        self._runs: dict[str, OneRun] = {}
+        self._runs: dict[str, RunBuilder] = {}
         self._latest: deque[str] = deque()  # identifiers of the runs that have all their points
         self._unnamed: dict[object, str] = {}  # process group -> identifier, of lines without `run`
         self._begun = 0
@@ -96,7 +96,7 @@ class Gatherer:
             return None
         return found if isinstance(found, dict) and end == len(text) else None
 
-    def _run_of(self, line: dict[str, Any], event: str) -> OneRun:
+    def _run_of(self, line: dict[str, Any], event: str) -> RunBuilder:
         name = line.get("run")
         if isinstance(name, str) and name:
             name = name[:_LONGEST_NAME]
@@ -110,9 +110,9 @@ class Gatherer:
         name = self._unnamed[group] = f"{group}-{self._begun}"
         return self._begin(name)
 
-    def _begin(self, name: str) -> OneRun:
+    def _begin(self, name: str) -> RunBuilder:
         self._begun += 1
-        run = self._runs[name] = OneRun(name, self._facts.path)
+        run = self._runs[name] = RunBuilder(name, self._facts.path)
         self._latest.append(name)
         if len(self._latest) > FULL_RUNS:
             earlier = self._runs.get(self._latest.popleft())

@@ -18,7 +18,7 @@ MOST_BUCKETS = 300  # two points each; a chart has some hundred columns
 Raw = TypeVar("Raw")
 
 
-class Thinner(Generic[Raw]):
+class Downsampler(Generic[Raw]):
     """Takes snapshots one by one. `finish` makes a point of one, and is called only for those that are kept."""
 
     def __init__(self, finish: Callable[[Raw], Point], most: int = MOST_BUCKETS) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_memguard.units import MB
 
-from .model import Held, TestMoment
+from .model import ProcessMemory, TestMoment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,12 +58,12 @@ def moment(value: object) -> float | None:
         return None
 
 
-def processes(value: object) -> tuple[Held, ...]:
+def processes(value: object) -> tuple[ProcessMemory, ...]:
     """Return the processes of a line, the largest first."""
     if not isinstance(value, list):
         return ()
     found = [
-        Held(whole(item.get("pid")) or 0, text(item.get("command"), COMMAND_KEPT), size)
+        ProcessMemory(whole(item.get("pid")) or 0, text(item.get("command"), COMMAND_KEPT), size)
         for item in value[:MOST_NAMED]
         if isinstance(item, dict) and (size := amount(item.get("memoryMB"))) is not None
     ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytest_memguard.errors import MemguardError, printable, reason_of
 
-from .collect import LONGEST_LINE, Gatherer
+from .collect import LONGEST_LINE, LogCollector
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,14 +26,14 @@ def read_log(path: str, *, progress: Callable[[int, int], None] | None = None) -
     `progress` is called now and then with the bytes read and the size of the file, which is 0 when nobody knows it.
     Lines that are no snapshots are counted and told in the notes. Raises MemguardError when there is no readable file.
     """
-    gatherer = Gatherer(path)
+    collector = LogCollector(path)
     with _open(path) as file:
         size = os.fstat(file.fileno()).st_size
         try:
-            _read(file, gatherer, (lambda done: progress(done, size)) if progress else None)
+            _read(file, collector, (lambda done: progress(done, size)) if progress else None)
         except OSError as error:
             raise _cannot_read(path, error) from None
-    return gatherer.facts()
+    return collector.facts()
 
 
 def _open(path: str) -> BinaryIO:
@@ -67,15 +67,15 @@ def _cannot_read(path: str, error: Exception) -> MemguardError:
     return MemguardError(f"cannot read {named(path)}: {reason}{cure}")
 
 
-def _read(file: BinaryIO, gatherer: Gatherer, progress: Callable[[int], None] | None) -> None:
+def _read(file: BinaryIO, collector: LogCollector, progress: Callable[[int], None] | None) -> None:
     done, lines = 0, 0
-    add = gatherer.add
+    add = collector.add
     while line := file.readline(LONGEST_LINE):
         done += len(line)
         lines += 1
         if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
             done += _skip_line(file)
-            gatherer.add_too_long()
+            collector.add_too_long()
         else:
             add(line)
         if progress and not lines % _EVERY:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from operator import attrgetter
+
+from pytest_memguard import events
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class ProcessMemory:
     """What one process held in a snapshot."""
 
     pid: int
@@ -34,7 +37,7 @@ class Point:
     total: int
     count: int
     event: str
-    processes: tuple[Held, ...] = ()
+    processes: tuple[ProcessMemory, ...] = ()
     others: int = 0  # bytes held by those that are not named
     tests: tuple[TestMoment, ...] = ()
 
@@ -75,14 +78,20 @@ class RunFacts:
     breach: Point | None = None
     floor: int = 0  # what had to stay available on the machine, 0 when nobody asked
     floor_source: str = ""
-    available: int | None = (
-        None  # at the breach, when it was the machine that ran short and not the limit that was passed
-    )
+    available: int | None = None  # at the breach, when the machine ran short and no limit was passed
     machine_used: int = 0  # by everybody, then
     samples: int = 0
     points: list[Point] = field(default_factory=list)
     curve: list[Point] = field(default_factory=list)  # the highest of each span of time, without names
     tests: dict[tuple[str, str], TestPeak] = field(default_factory=dict)  # by name and worker
+
+    def snapshots(self) -> list[Point]:
+        """Return the points at which the tree ran; `started` and `finished` tell of none."""
+        return [point for point in self.points if point.event not in (events.STARTED, events.FINISHED)]
+
+    def looks(self) -> list[Point]:
+        """Return the points at which the tree ran, with those that the guard saw between two snapshots."""
+        return sorted([*self.snapshots(), *self.curve], key=attrgetter("elapsed"))
 
 
 @dataclass(slots=True)

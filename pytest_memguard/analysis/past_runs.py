@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_memguard.errors import MemguardError, UsageError, quote
-from pytest_memguard.outputs.log import folder as runfolder
-from pytest_memguard.outputs.log.kept_sink import folder
+from pytest_memguard.outputs.log import folder, kept_sink
 from pytest_memguard.processes.model import EVERYTHING
 
 from . import fields
@@ -19,14 +18,12 @@ from . import fields
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["KeptRun", "Survey", "all_runs", "folder", "latest", "log_by_number", "survey"]
-
 PART = 65536  # bytes at each end; a line has about 1 KB, the first one with a long command some more
 ENDED, RUNNING, NO_END = "ended", "running", "no end"
 
 
 @dataclass(frozen=True, slots=True)
-class KeptRun:
+class PastRun:
     """A past run. Amounts are bytes, times seconds; `number` 1 is the newest."""
 
     number: int
@@ -46,24 +43,24 @@ class KeptRun:
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
-    """All kept runs, the newest first, and the files that could not be read."""
+class PastRuns:
+    """All past runs, the newest first, and the files that could not be read."""
 
     folder: str
-    runs: list[KeptRun]
+    runs: list[PastRun]
     unreadable: list[str]
 
 
-def survey(environ: Mapping[str, str] | None = None, platform: str = sys.platform) -> Survey:
+def read(environ: Mapping[str, str] | None = None, platform: str = sys.platform) -> PastRuns:
     """Return the runs whose logs were kept; none when there is no folder. Raises MemguardError."""
-    place = folder(os.environ if environ is None else environ, platform)
+    place = kept_sink.folder(os.environ if environ is None else environ, platform)
     try:
-        names = sorted(filter(runfolder.is_name, os.listdir(place or "/nowhere")), reverse=True)
+        names = sorted(filter(folder.is_name, os.listdir(place or "/nowhere")), reverse=True)
     except (FileNotFoundError, NotADirectoryError):
         names = []
     except OSError as error:
         raise MemguardError(f"cannot list {place!r}: {error.strerror}; make it readable") from None
-    runs: list[KeptRun] = []
+    runs: list[PastRun] = []
     unreadable = []
     for name in names:
         path = f"{place}/{name}"
@@ -73,23 +70,18 @@ def survey(environ: Mapping[str, str] | None = None, platform: str = sys.platfor
             pass
         except (OSError, ValueError):
             unreadable.append(path)
-    return Survey(place, runs, unreadable)
-
-
-def all_runs() -> list[KeptRun]:
-    """Return the kept runs, the newest first. Raises MemguardError."""
-    return survey().runs
+    return PastRuns(place, runs, unreadable)
 
 
 def latest() -> str | None:
     """Return the log of the run that was started last, None when there is none. Raises MemguardError."""
-    runs = all_runs()
+    runs = read().runs
     return runs[0].path if runs else None
 
 
 def log_by_number(word: str) -> str:
     """Return the log of a run by its number in `memguard runs`. Raises UsageError, MemguardError."""
-    runs = all_runs()
+    runs = read().runs
     if not (word.isascii() and word.isdigit() and len(word) < 7 and int(word) > 0):
         raise UsageError(f"expected the number of a run, such as 1 for the last one, got {quote(word)}")
     if int(word) > len(runs):
@@ -98,14 +90,14 @@ def log_by_number(word: str) -> str:
     return runs[int(word) - 1].path
 
 
-def _read(number: int, path: str) -> KeptRun:
+def _read(number: int, path: str) -> PastRun:
     """Read both ends of a log. Raises OSError, ValueError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         facts = os.fstat(descriptor)
         if not stat.S_ISREG(facts.st_mode):
             raise ValueError("not a regular file")
-        in_use = runfolder.is_in_use(descriptor)  # before it is read: what ends meanwhile is still called running
+        in_use = folder.is_in_use(descriptor)  # before it is read: what ends meanwhile is still called running
         head = os.pread(descriptor, PART, 0)
         tail = os.pread(descriptor, PART, max(0, facts.st_size - PART))
     finally:
@@ -118,7 +110,7 @@ def _read(number: int, path: str) -> KeptRun:
     has_ended = last.get("event") == "finished"
     limit = fields.amount(first.get("thresholdMB"))
     peak = _bytes(last.get("peakMB")) if has_ended else max(_bytes(line.get("memoryMB")) for line in lines)
-    return KeptRun(
+    return PastRun(
         number=number,
         path=path,
         identifier=fields.text(first.get("run")),

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from pytest_memguard import events
 
 from . import fields
-from .downsample import Thinner, bare
+from .downsample import Downsampler, bare
 from .model import Point, RunFacts, TestPeak
 
 MOST_LANDMARKS = 12  # points of events: a session of tests may breach its limit many times
@@ -24,7 +24,7 @@ LOOK = "look"  # of a point of the curve: a look of the guard's between two snap
 _LANDMARKS = {events.WARNING, events.BREACH}
 
 
-class Reading(NamedTuple):
+class Sample(NamedTuple):
     """A line that was understood so far: a snapshot of `size` bytes."""
 
     line: dict[str, Any]
@@ -33,18 +33,17 @@ class Reading(NamedTuple):
     size: int
 
 
-class OneRun:
+class RunBuilder:
     """Takes the lines of one run; `facts` may be asked for at any time."""
 
     def __init__(self, identifier: str, log: str) -> None:
         self.is_coarse = False
-        self.begun = False  # a line `started` was seen
         self.set_back = 0  # how often the clock was
         self.tests_left_out = 0
         self._facts = RunFacts(identifier, log)
-        self._thinner = Thinner(self._point)
+        self._downsampler = Downsampler(self._point)
         self._landmarks: list[Point] = []
-        self._largest: Reading | Point | None = None
+        self._largest: Sample | Point | None = None
         self._largest_size = -1
         self._elapsed = 0.0
         self._stamp = ""
@@ -53,23 +52,23 @@ class OneRun:
     def add(self, line: dict[str, Any], event: str, size: int) -> None:
         """Take a line whose `memoryMB` is `size` bytes."""
         facts = self._facts
-        reading = Reading(line, event, self._time(line), size)
+        sample = Sample(line, event, self._time(line), size)
         if not facts.samples:
-            self._first(reading)
+            self._first(sample)
         facts.samples += 1
-        facts.duration = max(facts.duration, reading.elapsed)
+        facts.duration = max(facts.duration, sample.elapsed)
         limit = fields.amount(line.get("thresholdMB"))
         if limit:
             facts.limit = limit
         if size > self._largest_size:
             self._largest_size = size
-            self._largest = reading
+            self._largest = sample
         if "test" in line or "otherTests" in line:
-            self._tests(reading)
+            self._tests(sample)
         if event == events.SNAPSHOT:
-            self._thinner.add(size, reading)
+            self._downsampler.add(size, sample)
         else:
-            self._event(reading)
+            self._event(sample)
 
     def is_another(self, line: dict[str, Any], event: str) -> bool:
         """Whether this line without a name for its run begins a new one: it says so, or comes an hour later."""
@@ -82,8 +81,8 @@ class OneRun:
     def coarsen(self) -> None:
         """Keep less from now on: a log may hold thousands of runs."""
         self.is_coarse = True
-        self._thinner.coarsen(COARSE_BUCKETS)
-        if isinstance(self._largest, Reading):
+        self._downsampler.coarsen(COARSE_BUCKETS)
+        if isinstance(self._largest, Sample):
             self._largest = self._point(self._largest)
         self._prune_tests(COARSE_TESTS)
 
@@ -99,12 +98,12 @@ class OneRun:
         """Return what is known by now."""
         facts = self._facts
         largest = self._largest
-        facts.peak_point = self._point(largest) if isinstance(largest, Reading) else largest
+        facts.peak_point = self._point(largest) if isinstance(largest, Sample) else largest
         point = facts.peak_point
         if point is not None and point.total > facts.peak:
             facts.peak, facts.peak_at = point.total, point.elapsed
             facts.peak_command = point.processes[0].command if point.processes else ""
-        facts.points = sorted([*self._thinner.points(), *self._landmarks], key=attrgetter("elapsed"))
+        facts.points = sorted([*self._downsampler.points(), *self._landmarks], key=attrgetter("elapsed"))
         return facts
 
     def _time(self, line: dict[str, Any]) -> float:
@@ -127,26 +126,25 @@ class OneRun:
         self._elapsed = elapsed
         return elapsed
 
-    def _first(self, reading: Reading) -> None:
-        line = reading.line
+    def _first(self, sample: Sample) -> None:
+        line = sample.line
         started = fields.moment(line.get("timestamp"))
-        self._facts.started = started - reading.elapsed if started is not None else 0.0
+        self._facts.started = started - sample.elapsed if started is not None else 0.0
         group = line.get("pgid")
         held = fields.processes(line.get("processes"))
         root = next((process for process in held if process.pid == group), held[0] if held else None)
         self._facts.command = root.command if root else ""
 
-    def _event(self, reading: Reading) -> None:
-        line, facts = reading.line, self._facts
-        if reading.event == events.STARTED:
-            self.begun = True
+    def _event(self, sample: Sample) -> None:
+        line, facts = sample.line, self._facts
+        if sample.event == events.STARTED:
             facts.command = fields.text(line.get("command")) or facts.command
             facts.directory = fields.text(line.get("directory"))
             facts.floor = fields.amount(line.get("floorMB")) or 0
             facts.floor_source = fields.text(line.get("floorSource"))
             facts.limit_source = fields.text(line.get("limitSource"))
             facts.reader = fields.text(line.get("reader"))
-        elif reading.event == events.FINISHED:
+        elif sample.event == events.FINISHED:
             facts.verdict = fields.text(line.get("verdict")) or None
             facts.exit_status = fields.whole(line.get("exitStatus"))
             facts.evidence = fields.text(line.get("evidence"))
@@ -157,32 +155,32 @@ class OneRun:
                 Point(elapsed, facts.started + elapsed, size, 0, LOOK)
                 for elapsed, size in fields.curve(line.get("curve"))
             ]
-        point = self._point(reading)
-        if reading.event == events.BREACH:
+        point = self._point(sample)
+        if sample.event == events.BREACH:
             facts.breach = point
             facts.available = fields.amount(line.get("availableMB"))
             facts.floor = fields.amount(line.get("floorMB")) or facts.floor
             facts.machine_used = fields.amount(line.get("machineUsedMB")) or 0
-        kept = [mark for mark in self._landmarks if mark.event == reading.event]
-        if reading.event not in _LANDMARKS:
+        kept = [mark for mark in self._landmarks if mark.event == sample.event]
+        if sample.event not in _LANDMARKS:
             self._landmarks = [mark for mark in self._landmarks if mark not in kept]
         elif len(kept) >= MOST_LANDMARKS:
             # The first ones and the latest are kept as such.
             self._landmarks.remove(kept[-1])
-            self._thinner.add(kept[-1].total, kept[-1])
+            self._downsampler.add(kept[-1].total, kept[-1])
         self._landmarks.append(point)
 
-    def _tests(self, reading: Reading) -> None:
+    def _tests(self, sample: Sample) -> None:
         peaks = self._facts.tests
-        for test in fields.tests(reading.line):
+        for test in fields.tests(sample.line):
             peak = peaks.get((test.name, test.worker))
             if peak is None:
                 peaks[test.name, test.worker] = TestPeak(
-                    test.name, test.worker, test.added, reading.elapsed, reading.elapsed
+                    test.name, test.worker, test.added, sample.elapsed, sample.elapsed
                 )
                 continue
             peak.added = max(peak.added, test.added)
-            peak.last = reading.elapsed
+            peak.last = sample.elapsed
         most = COARSE_TESTS if self.is_coarse else MOST_TESTS
         if len(peaks) > 2 * most:
             self._prune_tests(most)
@@ -194,19 +192,19 @@ class OneRun:
             largest = sorted(peaks.items(), key=lambda item: -item[1].added)[:most]
             self._facts.tests = dict(sorted(largest, key=lambda item: item[1].first))
 
-    def _point(self, reading: Reading | Point) -> Point:
-        if isinstance(reading, Point):
-            return reading
-        line = reading.line
+    def _point(self, sample: Sample | Point) -> Point:
+        if isinstance(sample, Point):
+            return sample
+        line = sample.line
         time = fields.moment(line.get("timestamp"))
         point = Point(
-            reading.elapsed,
-            self._facts.started + reading.elapsed if time is None else time,
-            reading.size,
+            sample.elapsed,
+            self._facts.started + sample.elapsed if time is None else time,
+            sample.size,
             fields.whole(line.get("processCount")) or 0,
-            reading.event,
+            sample.event,
             held := fields.processes(line.get("processes")),
-            max(0, reading.size - sum(process.size for process in held)),
+            max(0, sample.size - sum(process.size for process in held)),
             tuple(fields.tests(line)),
         )
-        return bare(point) if self.is_coarse and reading is not self._largest else point
+        return bare(point) if self.is_coarse and sample is not self._largest else point

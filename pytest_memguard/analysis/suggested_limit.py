@@ -12,6 +12,9 @@ from pytest_memguard.units import MB, format_size
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from .model import RunFacts
+    from .past_runs import PastRun
+
 BASE_MARGIN = 0.15  # of the largest peak: the next run sees other data
 FEW_RUNS_MARGIN = 0.35  # ... and so much more divided by the number of runs: one run says little about the next
 MOST_MARGIN = 1.0
@@ -19,16 +22,6 @@ LEAST_MARGIN = 25 * MB
 ABOVE_STOPPED = 0.25
 STEP = 50 * MB
 STOPPED = (events.MEMORY, events.FAILED)  # in a pytest session that fails at its limit, a test was stopped
-
-
-@dataclass(frozen=True, slots=True)
-class PastRun:
-    """What is needed of a past run; `peak` and `limit` in bytes (0: unknown), `verdict` None when it has no end."""
-
-    command: str
-    verdict: str | None
-    peak: int
-    limit: int = 0
 
 
 @dataclass(slots=True)
@@ -60,7 +53,7 @@ class Advice:
         return _sentences(self)
 
 
-def advise(runs: Iterable[PastRun], key: Callable[[str], str | None]) -> tuple[list[Advice], int]:
+def advise(runs: Iterable[PastRun | RunFacts], key: Callable[[str], str | None]) -> tuple[list[Advice], int]:
     """Return advice for each command, by `key` of the run's command, and how many runs have no key or no figure."""
     groups: dict[str, Advice] = {}
     left_out = 0

@@ -20,12 +20,12 @@ import psutil
 import pytest
 from runs import PATIENCE, PROGRAMS, READERS, ROOT, Result, as_root, linux, wait_for
 
-from memguard_runner.companion.doctor.findings import Check, Situation, ok
+from memguard_runner.companion.doctor.findings import Check, CheckContext, ok
 from memguard_runner.companion.doctor.isolated import examine
 
 MEMGUARD = [sys.executable, "-m", "memguard_runner.companion"]
 NOBODY = 65534
-NOWHERE = Situation({}, "/")
+NOWHERE = CheckContext({}, "/")
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 from chromium import CHROMIUM, Browser
 from runs import FOREIGN, MEMGUARD_TEST, PATIENCE, ROOT
 
-from memguard_runner.companion.report.html import page as build
+from memguard_runner.companion.report.html.page import page as build
 from memguard_runner.companion.report.phrases import largest_tests
 from pytest_memguard.analysis.logfile import read_log
 from pytest_memguard.units import format_seconds, format_size

@@ -23,14 +23,14 @@ HOLDS = """
 
 
 @pytest.fixture
-def runs(sessions: Sessions) -> Callable[[], list[past_runs.KeptRun]]:
+def runs(sessions: Sessions) -> Callable[[], list[past_runs.PastRun]]:
     """What was kept of `sessions`, in a state folder of their own."""
     state = str(sessions.folder / "state")
     sessions.environ["XDG_STATE_HOME"] = state
-    return lambda: past_runs.survey({"XDG_STATE_HOME": state}).runs
+    return lambda: past_runs.read({"XDG_STATE_HOME": state}).runs
 
 
-def lines_of(run: past_runs.KeptRun) -> list[dict[str, Any]]:
+def lines_of(run: past_runs.PastRun) -> list[dict[str, Any]]:
     with open(run.path) as file:
         return [json.loads(line) for line in file]
 

@@ -44,8 +44,8 @@ class Kept:
         self.state = state
         self.folder = state / "memguard" / "runs"
 
-    def __call__(self) -> list[past_runs.KeptRun]:
-        return past_runs.survey({"XDG_STATE_HOME": str(self.state)}).runs
+    def __call__(self) -> list[past_runs.PastRun]:
+        return past_runs.read({"XDG_STATE_HOME": str(self.state)}).runs
 
     def names(self) -> list[str]:
         with contextlib.suppress(FileNotFoundError):
@@ -357,7 +357,7 @@ def test_what_is_no_log_is_left_out_and_named(tmp_path: Path) -> None:
     (place / names[0]).write_text('{"event": 3}\n')
     (place / name_for(1.2e9, "/")).symlink_to("/dev/zero")
     os.mkfifo(place / name_for(1.3e9, "/"))
-    found = past_runs.survey({"XDG_STATE_HOME": str(tmp_path)}, sys.platform)
+    found = past_runs.read({"XDG_STATE_HOME": str(tmp_path)}, sys.platform)
     assert found.runs == []
     assert len(found.unreadable) == 4
 

@@ -14,8 +14,8 @@ from pytest_memguard.outputs.console import Console
 from pytest_memguard.system import memory
 from pytest_memguard.units import MB, format_size, parse_size
 
+from .project_runs import key_for, project_runs
 from .pyproject import file
-from .suggest import key_for, project_runs
 from .terminal.screen import screen_of
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _proposed(path: str, directory: str) -> tuple[str, str]:
 def _from_runs(path: str, directory: str) -> int:
     """Return what the most demanding command of this project should have, in bytes; 0 when that is not known."""
     try:
-        runs = project_runs(path if os.path.lexists(path) else None, directory)
+        runs = project_runs(os.path.dirname(path) if os.path.lexists(path) else directory)
     except MemguardError:  # a folder of logs that cannot be read is no obstacle here
         return 0
     return max((advice.limit for advice in advise(runs, key_for(None))[0] if not advice.at_least), default=0)

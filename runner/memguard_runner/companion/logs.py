@@ -9,7 +9,7 @@ from pytest_memguard.analysis import past_runs
 from pytest_memguard.analysis.logfile import STANDARD_INPUT, read_log
 from pytest_memguard.errors import MemguardError, printable
 from pytest_memguard.outputs.console import Console
-from pytest_memguard.outputs.log import folder as runfolder
+from pytest_memguard.outputs.log import folder
 
 from .terminal.progress import progress_for
 
@@ -49,7 +49,7 @@ def find(words: Sequence[str]) -> dict[str, str]:
 def _label(path: str) -> str:
     """Return what a log is called in a table: its name, of a kept log the time in it."""
     name = os.path.basename(path)
-    if runfolder.is_name(name):
+    if folder.is_name(name):
         return name[:STAMP]
     return (name.rpartition(".")[0] or name)[:LABEL_SHOWN]
 
@@ -84,17 +84,17 @@ class Logs:
                 Console().line(f"warning: {error}")
 
 
-def _in_folder(folder: str) -> list[str]:
+def _in_folder(path: str) -> list[str]:
     try:
-        with os.scandir(folder) as entries:
+        with os.scandir(path) as entries:
             found = sorted(
                 entry.path
                 for entry in entries
                 if entry.name.endswith(SUFFIXES) and not entry.name.startswith(".") and entry.is_file()
             )
     except OSError as error:
-        raise MemguardError(f"cannot list '{printable(folder)}': {error.strerror}; make it readable") from None
+        raise MemguardError(f"cannot list '{printable(path)}': {error.strerror}; make it readable") from None
     if not found:
         expected = ", ".join(f"*{suffix}" for suffix in SUFFIXES)
-        raise MemguardError(f"no log in '{printable(folder)}' (looked for {expected}): name the files")
+        raise MemguardError(f"no log in '{printable(path)}' (looked for {expected}): name the files")
     return found

@@ -20,10 +20,11 @@ from pytest_memguard.processes.command_line import printable, shorten
 from pytest_memguard.processes.model import EVERYTHING
 from pytest_memguard.units import MB, format_seconds, format_size, megabytes
 
+from .project_runs import is_below
 from .terminal.screen import columns, cut, screen_of
 
 if TYPE_CHECKING:
-    from pytest_memguard.analysis.past_runs import KeptRun, Survey
+    from pytest_memguard.analysis.past_runs import PastRun, PastRuns
 
 SHOWN = 20
 LEAST_ROOM, LEAST_FOLDER = 12, 8  # columns for a command and its folder, in the narrowest terminal
@@ -45,9 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the table, or JSON."""
-    found = past_runs.survey()
+    found = past_runs.read()
     here = working_directory() or "(gone)"
-    chosen = [each for each in found.runs if not options.here or _is_below(each.directory, here)]
+    chosen = [each for each in found.runs if not options.here or is_below(each.directory, here)]
     shown = chosen if options.all else chosen[: options.n]
     why_none = _why_none(found)
     if options.json:
@@ -68,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
     return exit_status.OK
 
 
-def as_json(each: KeptRun) -> dict[str, Any]:
+def as_json(each: PastRun) -> dict[str, Any]:
     """Return a run with the log's names and units."""
     return {
         "number": each.number,
@@ -88,12 +89,12 @@ def as_json(each: KeptRun) -> dict[str, Any]:
     }
 
 
-def has_limit(each: KeptRun) -> bool:
+def has_limit(each: PastRun) -> bool:
     """Return whether the tree as a whole had a limit: a pytest session may have one for each test only."""
     return each.limit < EVERYTHING - MB
 
 
-def _table(runs: list[KeptRun], here: str, width: int) -> list[str]:
+def _table(runs: list[PastRun], here: str, width: int) -> list[str]:
     if not runs:
         return []
     rows = [("#", "STARTED", "VERDICT", "PEAK", "LIMIT", "TOOK")]
@@ -131,20 +132,20 @@ def _padded(row: tuple[str, ...], widths: list[int]) -> list[str]:
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))]  # fmt: skip
 
 
-def _verdict(each: KeptRun) -> str:
+def _verdict(each: PastRun) -> str:
     if each.state != past_runs.ENDED:
         return each.state
     verdict = cut(each.verdict or "?", LONGEST_VERDICT)
     return f"{verdict} ({each.exit_status})" if verdict in ("failed", "signal") else verdict
 
 
-def _peak(each: KeptRun) -> str:
+def _peak(each: PastRun) -> str:
     if not each.peak:  # it was over before the first look, or holds less than half a MB
         return "-"
     return format_size(each.peak) if each.state == past_runs.ENDED else f">= {format_size(each.peak)}"
 
 
-def _notes(found: Survey, chosen: int, shown: int, below: str) -> list[str]:
+def _notes(found: PastRuns, chosen: int, shown: int, below: str) -> list[str]:
     notes = []
     if not chosen:
         where = f" of {_from_home(below)}" if below else ""
@@ -158,7 +159,7 @@ def _notes(found: Survey, chosen: int, shown: int, below: str) -> list[str]:
     return notes
 
 
-def _why_none(found: Survey) -> str:
+def _why_none(found: PastRuns) -> str:
     """Return why a run in this folder would not be kept, "" when it would."""
     try:
         settings = load_settings(["true"], {}, os.environ, os.getcwd())
@@ -170,13 +171,9 @@ def _why_none(found: Survey) -> str:
     return trouble(found.folder)
 
 
-def _is_below(directory: str, here: str) -> bool:
-    return directory == here or directory.startswith(here.rstrip("/") + "/")
-
-
 def _from_home(directory: str) -> str:
     home = os.environ.get("HOME", "").rstrip("/")
-    return "~" + directory[len(home) :] if home and _is_below(directory, home) else directory
+    return "~" + directory[len(home) :] if home and is_below(directory, home) else directory
 
 
 def _width() -> int:

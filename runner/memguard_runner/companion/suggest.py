@@ -9,21 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 from memguard_runner import exit_status
 from pytest_memguard.analysis import past_runs
-from pytest_memguard.analysis.command_prefix import prefix_of
-from pytest_memguard.analysis.suggested_limit import PastRun, advise
+from pytest_memguard.analysis.suggested_limit import advise
 from pytest_memguard.config.load import load_settings
 from pytest_memguard.errors import UsageError
 from pytest_memguard.processes.command_line import printable
 from pytest_memguard.units import format_size, megabytes
 
-from . import logs as reportlogs
+from . import logs
+from .project_runs import key_for, project_runs
 from .pyproject import edit, file
 from .terminal.screen import screen_of
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
+    from pytest_memguard.analysis.model import RunFacts
+    from pytest_memguard.analysis.past_runs import PastRun
     from pytest_memguard.analysis.suggested_limit import Advice
     from pytest_memguard.config.load import ConfigFile
 
@@ -65,42 +67,14 @@ def run(options: argparse.Namespace) -> int:
     return exit_status.OK
 
 
-def project_runs(path: str | None, directory: str) -> list[PastRun]:
-    """Return the kept runs that were started in the folder of `path` (else in `directory`) or below it."""
-    root = os.path.dirname(path) if path else directory
-    return [
-        PastRun(each.command, each.verdict, each.peak, each.limit)
-        for each in past_runs.all_runs()
-        if each.directory == root or each.directory.startswith(root.rstrip("/") + "/")
-    ]
-
-
-def key_for(config: ConfigFile | None) -> Callable[[str], str | None]:
-    """Return what names the table of a command: one that is there and matches as well, else the useful prefix."""
-
-    def key(command: str) -> str | None:
-        prefix = prefix_of(command)
-        words = command.split()
-        matching = config.for_command(words) if config is not None and words else None
-        if matching is not None and (prefix is None or len(matching[0].split()) >= len(prefix.split())):
-            return matching[0]
-        return prefix
-
-    return key
-
-
-def _runs(logs: Sequence[str], path: str | None, *, everywhere: bool) -> tuple[list[PastRun], str]:
+def _runs(words: Sequence[str], path: str | None, *, everywhere: bool) -> tuple[Sequence[PastRun | RunFacts], str]:
     """Return the runs to learn from, and where they were looked for."""
-    if logs:
-        found = [each for log in reportlogs.Logs(reportlogs.find(logs)) for each in log.runs]
-        return [PastRun(each.command, each.verdict, each.peak, each.limit) for each in found], "the logs hold"
+    if words:
+        return [each for log in logs.Logs(logs.find(words)) for each in log.runs], "the logs hold"
     if everywhere:
-        return [
-            PastRun(each.command, each.verdict, each.peak, each.limit) for each in past_runs.all_runs()
-        ], "there are"
-    directory = file.current_directory()
-    root = os.path.dirname(path) if path else directory
-    return project_runs(path, directory), f"of {printable(root)} there are"
+        return past_runs.read().runs, "there are"
+    root = os.path.dirname(path) if path else file.current_directory()
+    return project_runs(root), f"of {printable(root)} there are"
 
 
 def _lines(advice: Advice, config: ConfigFile | None) -> list[str]:

@@ -5,19 +5,19 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_memguard.analysis.downsample import MOST_BUCKETS, Thinner
-from pytest_memguard.analysis.model import Held, Point
+from pytest_memguard.analysis.downsample import MOST_BUCKETS, Downsampler
+from pytest_memguard.analysis.model import Point, ProcessMemory
 
 
 def a_point(number, size):
-    return Point(float(number), 0.0, size, 1, "snapshot", (Held(1, "a", size),))
+    return Point(float(number), 0.0, size, 1, "snapshot", (ProcessMemory(1, "a", size),))
 
 
 def thinned(sizes, most=MOST_BUCKETS):
-    thinner = Thinner(lambda pair: a_point(*pair), most)
+    downsampler = Downsampler(lambda pair: a_point(*pair), most)
     for number, size in enumerate(sizes):
-        thinner.add(size, (number, size))
-    return thinner
+        downsampler.add(size, (number, size))
+    return downsampler
 
 
 def test_few_snapshots_are_all_kept():
@@ -49,11 +49,11 @@ def test_points_are_snapshots_in_order_with_the_largest_and_smallest(sizes, most
 
 @given(st.lists(st.integers(0, 1000), min_size=1, max_size=300))
 def test_coarsened_in_the_middle_it_goes_on(sizes):
-    thinner = thinned(sizes)
-    thinner.coarsen(4)
-    assert not any(point.processes for point in thinner.points()[:-2])
+    downsampler = thinned(sizes)
+    downsampler.coarsen(4)
+    assert not any(point.processes for point in downsampler.points()[:-2])
     for number, size in enumerate(sizes):
-        thinner.add(size, (len(sizes) + number, size))
-    points = thinner.points()
+        downsampler.add(size, (len(sizes) + number, size))
+    points = downsampler.points()
     assert len(points) <= 10
     assert max(point.total for point in points) == max(sizes)

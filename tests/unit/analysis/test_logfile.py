@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from logs import BEGIN, MB, a_guide_line, a_line, a_run, a_start, an_end, write
 
-from pytest_memguard.analysis.collect import FULL_RUNS, LONGEST_LINE, MOST_RUNS, Gatherer
+from pytest_memguard.analysis.collect import FULL_RUNS, LONGEST_LINE, MOST_RUNS, LogCollector
 from pytest_memguard.analysis.logfile import read_log
 from pytest_memguard.analysis.run_builder import MOST_TESTS
 from pytest_memguard.errors import MemguardError
@@ -30,10 +30,10 @@ def read(tmp_path):
 
 
 def gathered(data):
-    gatherer = Gatherer("x")
+    collector = LogCollector("x")
     for line in data.splitlines(keepends=True):
-        gatherer.add(line)
-    return gatherer.facts()
+        collector.add(line)
+    return collector.facts()
 
 
 def test_a_whole_run_is_read_with_all_its_facts(read):

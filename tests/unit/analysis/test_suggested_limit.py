@@ -6,13 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_memguard.analysis.suggested_limit import STEP, PastRun, advise
+from pytest_memguard.analysis.model import RunFacts
+from pytest_memguard.analysis.suggested_limit import STEP, advise
 
 MB = 1 << 20
 
 
+def a_run(command, verdict, peak, limit=0):
+    return RunFacts("cafe", "memory.log", command=command, verdict=verdict, peak=peak, limit=limit)
+
+
 def advice(*runs):
-    (one,), _ = advise([PastRun("bun test", verdict, peak * MB) for verdict, peak in runs], str)
+    (one,), _ = advise([a_run("bun test", verdict, peak * MB) for verdict, peak in runs], str)
     return one
 
 
@@ -70,7 +75,7 @@ def test_a_run_that_was_broken_off_is_a_lower_bound_too(verdict):
 
 
 def test_runs_without_figure_or_name_are_counted():
-    runs = [PastRun("a", "ok", 0), PastRun("b", "ok", 1), PastRun("a", "ok", 1)]
+    runs = [a_run("a", "ok", 0), a_run("b", "ok", 1), a_run("a", "ok", 1)]
     found, left_out = advise(runs, lambda command: command if command == "a" else None)
     assert [one.command for one in found] == ["a"]
     assert left_out == 2
@@ -88,13 +93,13 @@ def test_a_limit_is_above_all_that_was_seen_and_round(runs):
 
 
 def test_a_run_that_was_stopped_for_the_machine_did_not_need_more_than_its_limit():
-    (one,), _ = advise([PastRun("bun test", "memory", 300 * MB, 800 * MB)], str)
+    (one,), _ = advise([a_run("bun test", "memory", 300 * MB, 800 * MB)], str)
     assert (one.stopped, one.broken_off) == ([], [300 * MB])
     assert "leaks" not in " ".join(one.how())
 
 
 def test_a_session_that_failed_at_its_limit_needs_more_than_was_seen():
-    (one,), _ = advise([PastRun("pytest", "failed", 104 * MB, 100 * MB)], str)
+    (one,), _ = advise([a_run("pytest", "failed", 104 * MB, 100 * MB)], str)
     assert (one.at_least, one.peaks, one.stopped) == (True, [], [104 * MB])
-    (one,), _ = advise([PastRun("pytest", "failed", 99 * MB, 100 * MB)], str)
+    (one,), _ = advise([a_run("pytest", "failed", 99 * MB, 100 * MB)], str)
     assert (one.at_least, one.peaks, one.stopped) == (False, [99 * MB], [])

@@ -13,7 +13,7 @@ from pytest_memguard.config.load import working_directory
 from pytest_memguard.errors import printable
 
 from . import configuration, environment, installation, memory, processes, render, selftest
-from .findings import PROBLEM, Finding, Situation
+from .findings import PROBLEM, CheckContext, Finding
 from .isolated import examine
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     """Look at everything, print it as it is found, and return 0, or 1 when there is a problem."""
     findings: list[tuple[str, Finding]] = []
     wide, plain = _width(), not _takes_symbols()
-    for group, found in _examine_all(_situation(), self_test=options.self_test):
+    for group, found in _examine_all(_context(), self_test=options.self_test):
         findings += [(group, finding) for finding in found]
         if not options.json:
             _print("\n".join(render.lines(group, found, width=wide, plain=plain)) + "\n")
@@ -63,27 +63,27 @@ def run(options: argparse.Namespace) -> int:
     return FOUND_PROBLEMS if has_problems else exit_status.OK
 
 
-def _examine_all(situation: Situation, *, self_test: bool) -> Iterator[tuple[str, list[Finding]]]:
+def _examine_all(context: CheckContext, *, self_test: bool) -> Iterator[tuple[str, list[Finding]]]:
     for group, checks in GROUPS.items():
         found: list[Finding] = []
         for check in checks:
-            found += examine(check, situation)
+            found += examine(check, context)
         yield group, found
     if self_test:
-        yield SELF_TEST, _self_test(situation)
+        yield SELF_TEST, _self_test(context)
 
 
-def _self_test(situation: Situation) -> list[Finding]:
+def _self_test(context: CheckContext) -> list[Finding]:
     """Run it in this process: it has deadlines of its own, and cleans up after Ctrl-C."""
     try:
-        return selftest.run(situation)
+        return selftest.run(context)
     except Exception as error:
         reason = printable(f"{type(error).__name__}: {error}"[:300])
         return [Finding(PROBLEM, selftest.NAME, f"could not be carried out ({reason})", "see the lines above")]
 
 
-def _situation() -> Situation:
-    return Situation(dict(os.environ), working_directory())
+def _context() -> CheckContext:
+    return CheckContext(dict(os.environ), working_directory())
 
 
 def _width() -> int:

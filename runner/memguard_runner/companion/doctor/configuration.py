@@ -6,27 +6,39 @@ import os
 import stat
 import sys
 import tempfile
+from typing import TYPE_CHECKING
 
+from pytest_memguard.analysis import past_runs
 from pytest_memguard.config.load import find_config, load_settings
 from pytest_memguard.config.settings import PROFILE_VARIABLE, PYTEST, read_environment
 from pytest_memguard.environ import READER
 from pytest_memguard.errors import MemguardError, printable, reason_of
+from pytest_memguard.outputs.log import kept_sink
 from pytest_memguard.units import format_seconds, format_size
 
-from . import effective
-from .findings import PROBLEM, Check, Finding, Situation, note, ok, problem
+from .findings import PROBLEM, Check, CheckContext, Finding, note, ok, problem
+
+if TYPE_CHECKING:
+    from pytest_memguard.config.settings import Settings
 
 SHOW = "`memguard-test --show-config -- COMMAND` tells all, and where each value comes from"
 LITTLE_ROOM = 10 << 20  # bytes: a log of ten thousand snapshots
 PIECE = b"\n" * 4096  # written to find out whether a folder takes it: a page, more than a line of the log
 
 
-def _file(situation: Situation) -> list[Finding]:
+def effective_settings(context: CheckContext) -> Settings:
+    """Return what holds here for a command without a table of its own. Raises MemguardError, for what is wrong."""
+    if not context.directory:
+        raise MemguardError("the working directory does not exist any more: change to another directory")
+    return load_settings([], {}, context.environ, context.directory)
+
+
+def _file(context: CheckContext) -> list[Finding]:
     """Find the configuration file and check every table of it, each profile and command as it would be used."""
-    if not situation.directory:
+    if not context.directory:
         return [problem("config file", "the working directory does not exist any more", "change to another directory")]
     try:
-        config = find_config(situation.directory)
+        config = find_config(context.directory)
     except MemguardError as error:
         return [problem("config file", str(error), "correct it: until then memguard-test starts no command here")]
     if config is None:
@@ -36,7 +48,7 @@ def _file(situation: Situation) -> list[Finding]:
     used += [(list(words), {}) for words in config.commands]
     for command, options in used:
         try:
-            load_settings(command, options, {}, situation.directory)
+            load_settings(command, options, {}, context.directory)
         except MemguardError as error:
             name = " ".join(command) or f"profile {options['profile']}"
             return [problem("config file", f"{name}: {error}", "correct it")]
@@ -48,27 +60,27 @@ def _file(situation: Situation) -> list[Finding]:
     return [ok("config file", "; ".join(parts))]
 
 
-def _environment(situation: Situation) -> list[Finding]:
+def _environment(context: CheckContext) -> list[Finding]:
     """Check the variables, for a command of any kind and for bun test."""
     found: list[str] = []
     for command in ([], ["bun", "test"]):
         try:
-            values = read_environment(situation.environ, command)
+            values = read_environment(context.environ, command)
         except MemguardError as error:
             return [problem("variables", str(error), "correct or unset it: until then memguard-test starts no command")]
         found += [variable for _, variable in values.values() if variable not in found]
-    found += [name for name in (PROFILE_VARIABLE, READER) if situation.environ.get(name)]
+    found += [name for name in (PROFILE_VARIABLE, READER) if context.environ.get(name)]
     return [ok("variables", ", ".join(found) or "none is set")]
 
 
-def _settings(situation: Situation) -> list[Finding]:
+def _settings(context: CheckContext) -> list[Finding]:
     """Tell what holds, in one line."""
     try:
-        settings = effective.settings(situation)
+        settings = effective_settings(context)
         if settings.config_file:
-            load_settings([], {}, situation.environ, situation.directory, door=PYTEST)
+            load_settings([], {}, context.environ, context.directory, door=PYTEST)
     except MemguardError as error:
-        told = [finding.level for finding in (*_file(situation), *_environment(situation))]
+        told = [finding.level for finding in (*_file(context), *_environment(context))]
         if PROBLEM in told:
             return []
         return [problem("settings", str(error), "correct it: until then memguard-test starts no command here")]
@@ -83,10 +95,10 @@ def _settings(situation: Situation) -> list[Finding]:
     return [ok("settings", f"{', '.join(parts)}; {SHOW}")]
 
 
-def _log(situation: Situation) -> list[Finding]:
+def _log(context: CheckContext) -> list[Finding]:
     """Look whether the configured log can be written, without leaving anything behind."""
     try:
-        settings = effective.settings(situation)
+        settings = effective_settings(context)
     except MemguardError:
         return []  # told by the lines above
     if not settings.log:
@@ -103,18 +115,16 @@ def _log(situation: Situation) -> list[Finding]:
     return [ok("log", text)]
 
 
-def _kept(situation: Situation) -> list[Finding]:
+def _kept(context: CheckContext) -> list[Finding]:
     """Look at the folder of the logs that are kept of every run."""
-    from pytest_memguard.analysis import past_runs
-
     name = "kept logs"
     try:
-        settings = effective.settings(situation)
+        settings = effective_settings(context)
     except MemguardError:
         return []
     if not settings.keep:
         return [ok(name, f"none ({printable(settings.source('keep'))}): `memguard report` needs a log's name")]
-    place = past_runs.folder(situation.environ, sys.platform)
+    place = kept_sink.folder(context.environ, sys.platform)
     consequence = "runs are not kept, so `memguard runs` and `memguard report` know none"
     if not place:
         return [note(name, f"no place for them: {consequence}", "set HOME or XDG_STATE_HOME")]
@@ -122,11 +132,11 @@ def _kept(situation: Situation) -> list[Finding]:
     if reason:
         cure = "make it writable, or choose another with XDG_STATE_HOME"
         return [note(name, f"{printable(place)} cannot be written ({reason}): {consequence}", cure)]
-    survey = past_runs.survey(situation.environ)
-    runs = f"{len(survey.runs)} run" if len(survey.runs) == 1 else f"{len(survey.runs)} runs"
-    if survey.unreadable:
-        text = f"{runs} in {printable(place)}, and {len(survey.unreadable)} that cannot be read"
-        return [note(name, text, f"remove them: {printable(survey.unreadable[0])}, for one")]
+    found = past_runs.read(context.environ)
+    runs = f"{len(found.runs)} run" if len(found.runs) == 1 else f"{len(found.runs)} runs"
+    if found.unreadable:
+        text = f"{runs} in {printable(place)}, and {len(found.unreadable)} that cannot be read"
+        return [note(name, text, f"remove them: {printable(found.unreadable[0])}, for one")]
     return [ok(name, f"{runs} in {printable(place)}")]
 
 

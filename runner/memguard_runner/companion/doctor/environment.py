@@ -9,27 +9,27 @@ from importlib.util import find_spec
 from pytest_memguard.errors import MemguardError, printable
 from pytest_memguard.outputs.notify.channels import DESKTOP, ways
 
-from . import effective
-from .findings import Check, Finding, Situation, note, ok
+from .configuration import effective_settings
+from .findings import Check, CheckContext, Finding, note, ok
 
 NARROW = 50  # columns: below this the status line has no bar
 FEW_WATCHES = 8192  # folders and files: the default of old kernels, which a project with node_modules passes
 _WATCHES = "/proc/sys/fs/inotify/max_user_watches"
 
 
-def _terminal(situation: Situation) -> list[Finding]:
+def _terminal(context: CheckContext) -> list[Finding]:
     """Tell where `-v` would draw: memguard's own lines go to stderr."""
     names = [name for descriptor, name in enumerate(("stdin", "stdout", "stderr")) if _is_terminal(descriptor)]
     if "stderr" not in names:
         text = "stderr is not on one: -v prints one plain line a snapshot"
         return [ok("terminal", text)]
-    kind = situation.environ.get("TERM", "")
+    kind = context.environ.get("TERM", "")
     try:
         size = os.get_terminal_size(2)
         shape = f", {size.columns} x {size.lines}"
     except OSError:
         return [note("terminal", f"{printable(kind)}; its size is not known: 80 x 24 is assumed", "try `stty size`")]
-    text = f"{printable(kind) or 'TERM is not set'}{shape}, {_colours(situation, kind)}"
+    text = f"{printable(kind) or 'TERM is not set'}{shape}, {_colours(context, kind)}"
     if kind in ("", "dumb"):
         cure = "without -v nothing is drawn; set TERM if this terminal knows more"
         return [note("terminal", f"{text}: the status line of -v may look odd", cure)]
@@ -45,26 +45,26 @@ def _is_terminal(descriptor: int) -> bool:
         return False
 
 
-def _colours(situation: Situation, kind: str) -> str:
-    if situation.environ.get("NO_COLOR"):
+def _colours(context: CheckContext, kind: str) -> str:
+    if context.environ.get("NO_COLOR"):
         return "colours switched off (NO_COLOR)"
-    if situation.environ.get("COLORTERM") in ("truecolor", "24bit"):
+    if context.environ.get("COLORTERM") in ("truecolor", "24bit"):
         return "16 million colours"
     if "256color" in kind:
         return "256 colours"
     return "no colours" if kind in ("", "dumb") else "8 colours"
 
 
-def _notifications(situation: Situation) -> list[Finding]:
+def _notifications(context: CheckContext) -> list[Finding]:
     """Tell by which ways notifications would be sent, or why not; nothing is sent."""
     try:
-        settings = effective.settings(situation)
+        settings = effective_settings(context)
     except MemguardError:
         return []  # the configuration has a line of its own
     if not settings.notify:
         return [ok("notifications", f"switched off ({printable(settings.source('notify'))})")]
     found = []
-    for way in ways(settings, sys.platform, situation.environ):
+    for way in ways(settings, sys.platform, context.environ):
         name = "notifications" if way.kind == DESKTOP else f"notify-{way.kind}"
         if way.problem:
             found.append(note(name, way.problem, way.cure))
@@ -73,7 +73,7 @@ def _notifications(situation: Situation) -> list[Finding]:
     return found
 
 
-def _watching(_situation: Situation) -> list[Finding]:
+def _watching(_context: CheckContext) -> list[Finding]:
     """Try what `--watch` needs: one inotify instance, and enough watches."""
     if find_spec("watchfiles") is None or sys.platform != "linux":
         return []  # the extras have a line of their own

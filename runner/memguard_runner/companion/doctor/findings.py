@@ -29,7 +29,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Situation:
+class CheckContext:
     """Where the checks look: the environment and the working directory ("" when it was deleted)."""
 
     environ: Mapping[str, str]
@@ -41,7 +41,7 @@ class Check:
     """A check: `examine` may take some seconds, raise and even crash, that costs its line only."""
 
     name: str
-    examine: Callable[[Situation], list[Finding]]
+    examine: Callable[[CheckContext], list[Finding]]
 
 
 def ok(name: str, text: str) -> Finding:

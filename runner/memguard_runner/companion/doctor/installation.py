@@ -14,7 +14,7 @@ import memguard_runner
 from pytest_memguard.errors import printable
 
 from .ask_program import answer
-from .findings import Check, Finding, Situation, note, ok, problem
+from .findings import Check, CheckContext, Finding, note, ok, problem
 
 PACKAGE = "pytest-memguard"
 OLDEST = (3, 10)
@@ -27,7 +27,7 @@ EXTRAS = {
 _WHERE = "import memguard_runner, sys; sys.stdout.write(memguard_runner.__file__)"
 
 
-def _memguard(_situation: Situation) -> list[Finding]:
+def _memguard(_context: CheckContext) -> list[Finding]:
     folder = printable(os.path.dirname(os.path.dirname(str(memguard_runner.__file__))))
     version = _own_version()
     if not version:
@@ -43,21 +43,21 @@ def _own_version() -> str:
         return ""
 
 
-def _python(_situation: Situation) -> list[Finding]:
+def _python(_context: CheckContext) -> list[Finding]:
     text = f"{platform.python_implementation()} {platform.python_version()}, {printable(sys.executable)}"
     if sys.version_info < OLDEST:
         return [problem("Python", text, "use Python 3.10 or later")]
     return [ok("Python", text)]
 
 
-def _system(situation: Situation) -> list[Finding]:
+def _system(context: CheckContext) -> list[Finding]:
     names = platform.uname()
     if sys.platform == "linux":
         try:
             distribution = platform.freedesktop_os_release().get("PRETTY_NAME", "")
         except OSError:
             distribution = ""
-        words = [f"{names.system} {names.release} {names.machine}", distribution, _container(situation, names.release)]
+        words = [f"{names.system} {names.release} {names.machine}", distribution, _container(context, names.release)]
         return [ok("system", printable(", ".join(filter(None, words))))]
     if sys.platform == "darwin":
         text = f"macOS {platform.mac_ver()[0]} {names.machine}"
@@ -67,15 +67,15 @@ def _system(situation: Situation) -> list[Finding]:
     return [problem("system", f"{names.system} {names.release} is neither Linux nor macOS", cure)]
 
 
-def _container(situation: Situation, release: str) -> str:
+def _container(context: CheckContext, release: str) -> str:
     if "microsoft" in release.lower():
         return "under WSL"
     marks = ("/.dockerenv", "/run/.containerenv")
-    inside = situation.environ.get("container") or any(os.path.exists(mark) for mark in marks)
+    inside = context.environ.get("container") or any(os.path.exists(mark) for mark in marks)
     return "in a container" if inside else ""
 
 
-def _packages(situation: Situation) -> list[Finding]:
+def _packages(context: CheckContext) -> list[Finding]:
     """Tell the versions of what memguard needs, and what the plugin works with."""
     found = []
     for name, module, needed_for in (
@@ -91,7 +91,7 @@ def _packages(situation: Situation) -> list[Finding]:
             found.append(note(name, f"{reason}; it is needed for {needed_for}", cure))
         else:
             found.append(ok(name, f"{reason}; pytest runs without workers"))
-    if situation.environ.get("PYTEST_DISABLE_PLUGIN_AUTOLOAD"):
+    if context.environ.get("PYTEST_DISABLE_PLUGIN_AUTOLOAD"):
         text = "PYTEST_DISABLE_PLUGIN_AUTOLOAD is set, so pytest does not load the plugin by itself"
         found.append(note("plugin", text, "unset it, or call `pytest -p pytest_memguard.plugin --mem-limit=...`"))
     elif not any(entry.value == "pytest_memguard.plugin" for entry in metadata.entry_points(group="pytest11")):
@@ -112,7 +112,7 @@ def _version(name: str, module: str) -> tuple[str, str]:
     return version, ""
 
 
-def _extras(_situation: Situation) -> list[Finding]:
+def _extras(_context: CheckContext) -> list[Finding]:
     """Tell which optional parts are installed."""
     there = [name for name, (module, _) in EXTRAS.items() if find_spec(module) is not None]
     missing = [name for name in EXTRAS if name not in there]
@@ -124,8 +124,8 @@ def _extras(_situation: Situation) -> list[Finding]:
     return found
 
 
-def _bun(situation: Situation) -> list[Finding]:
-    path = shutil.which("bun", path=situation.environ.get("PATH"))
+def _bun(context: CheckContext) -> list[Finding]:
+    path = shutil.which("bun", path=context.environ.get("PATH"))
     if path is None:
         return [ok("bun", "not on PATH")]
     version, reason = answer([path, "--version"])
@@ -134,11 +134,11 @@ def _bun(situation: Situation) -> list[Finding]:
     return [ok("bun", f"{printable(version.splitlines()[0])}, {printable(path)}")]
 
 
-def _command(situation: Situation) -> list[Finding]:
+def _command(context: CheckContext) -> list[Finding]:
     """Tell whether the `memguard-test` that a shell finds starts, and belongs to this installation."""
     name = "memguard-test"
     own = os.path.join(os.path.dirname(sys.executable), name)
-    path = shutil.which(name, path=situation.environ.get("PATH"))
+    path = shutil.which(name, path=context.environ.get("PATH"))
     if path is None:
         if os.access(own, os.X_OK) and os.path.exists(interpreter_of(own)):
             cure = f"activate its environment, or call {_typed(own)}"
@@ -146,13 +146,13 @@ def _command(situation: Situation) -> list[Finding]:
             cure = f"call `{_python_words()} -m memguard_runner` instead"
         return [note(name, "in no folder of PATH", cure)]
     shown = printable(path)
-    version, reason = answer([path, "--version" if _own_version() else "--help"], situation.environ)
+    version, reason = answer([path, "--version" if _own_version() else "--help"], context.environ)
     if reason:
         return [problem(name, f"{shown} does not start: {_why(path, reason)}", _way_out(path))]
     if _own_version() and version != f"{name} {_own_version()}":
         text = f"{shown} is {printable(version.splitlines()[0])}, and not of this installation"
         return [note(name, text, f"call {_typed(own)}, or put its folder first on PATH")]
-    where = _installation(path, situation)
+    where = _installation(path, context)
     if where and os.path.realpath(where) != os.path.realpath(str(memguard_runner.__file__)):
         folder = printable(os.path.dirname(os.path.dirname(where)))
         text = f"{shown} is of another installation, {folder}"
@@ -190,12 +190,12 @@ def _way_out(path: str) -> str:
     return f"{instead}, or install memguard anew"
 
 
-def _installation(path: str, situation: Situation) -> str:
+def _installation(path: str, context: CheckContext) -> str:
     """Return the file of the package that the script at `path` would import, "" when that cannot be told."""
     interpreter = interpreter_of(path)
     if not interpreter or "python" not in os.path.basename(interpreter):
         return ""
-    return answer([interpreter, "-c", _WHERE], situation.environ)[0]
+    return answer([interpreter, "-c", _WHERE], context.environ)[0]
 
 
 def _python_words() -> str:

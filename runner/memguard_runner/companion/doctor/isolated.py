@@ -18,19 +18,19 @@ from pytest_memguard.errors import printable
 from .findings import Finding, note
 
 if TYPE_CHECKING:
-    from .findings import Check, Situation
+    from .findings import Check, CheckContext
 
 SECONDS = 6.0  # for one check; what it starts itself is given 3 s
 CRASHING = 0.1  # seconds for a check that has closed its pipe to be dead
 LAST_ONES = 0.5  # seconds in which a killed check is collected; one that hangs in the kernel is left to init
 
 
-def examine(check: Check, situation: Situation, seconds: float = SECONDS) -> list[Finding]:
+def examine(check: Check, context: CheckContext, seconds: float = SECONDS) -> list[Finding]:
     """Return what the check finds; when it fails, crashes or takes too long, a note that says so."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
-        _be_the_check(check, situation, reading, writing)
+        _be_the_check(check, context, reading, writing)
     os.close(writing)
     answer = b""
     try:
@@ -46,13 +46,13 @@ def examine(check: Check, situation: Situation, seconds: float = SECONDS) -> lis
     return [note(check.name, f"no answer within {seconds:g} s", "look whether a disk or a network file system hangs")]
 
 
-def _be_the_check(check: Check, situation: Situation, reading: int, writing: int) -> None:
+def _be_the_check(check: Check, context: CheckContext, reading: int, writing: int) -> None:
     """Look, tell, and end. Never returns."""
     try:
         os.setpgid(0, 0)  # so that what the check starts can be ended with it
         os.close(reading)
         try:
-            findings = check.examine(situation)
+            findings = check.examine(context)
         except BaseException as error:
             reason = printable(f"{type(error).__name__}: {error}"[:300])
             findings = [note(check.name, f"could not be examined ({reason})", "please report it")]

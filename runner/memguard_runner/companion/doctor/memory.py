@@ -10,8 +10,8 @@ from pytest_memguard.system import memory
 from pytest_memguard.system.oom_killer import KernelKills
 from pytest_memguard.units import format_size
 
-from . import effective
-from .findings import Check, Finding, Situation, note, ok, problem
+from .configuration import effective_settings
+from .findings import Check, CheckContext, Finding, note, ok, problem
 
 LINUX = sys.platform == "linux"
 STRICT = "2"  # of /proc/sys/vm/overcommit_memory, see the kernel's Documentation/mm/overcommit-accounting.rst
@@ -19,15 +19,15 @@ MORE = "`memguard status` tells who holds what"
 PART_TO_USE = 0.8  # of what is available: a limit proposed leaves a fifth for everything else
 
 
-def _available(situation: Situation) -> list[Finding]:
+def _available(context: CheckContext) -> list[Finding]:
     """Compare limit and floor with what may be used and with what is available now."""
-    root = memory.root_of(situation.environ)
+    root = memory.root_of(context.environ)
     usable, source = memory.usable_memory(root), memory.usable_memory_source(root)
     available = memory.available_memory(root)
     left = f"{format_size(available)} available of" if available else "how much is available, nobody tells, of"
     text = f"{left} {format_size(usable)} ({source})"
     try:
-        settings = effective.settings(situation)
+        settings = effective_settings(context)
     except MemguardError:  # the configuration has a line of its own
         return [ok("memory", f"{text}; {MORE}")]
     limit, floor = settings.limit, settings.min_available or 0
@@ -49,11 +49,11 @@ def _available(situation: Situation) -> list[Finding]:
     return [ok("memory", f"{text}; {MORE}")]
 
 
-def _control_group(situation: Situation) -> list[Finding]:
+def _control_group(context: CheckContext) -> list[Finding]:
     """Tell which control group we are in, its limit, and what it uses."""
     if not LINUX:
         return [ok("control group", "macOS has none")]
-    root = memory.root_of(situation.environ)
+    root = memory.root_of(context.environ)
     group = _own_group(root)
     if group is None:
         return [ok("control group", "none that counts memory: the machine's is the only bound")]
@@ -92,7 +92,7 @@ def _existing(mount: str, path: str) -> str:
     return folder if os.path.isdir(folder) and ".." not in path.split("/") else mount
 
 
-def _swap(_situation: Situation) -> list[Finding]:
+def _swap(_context: CheckContext) -> list[Finding]:
     """Tell how much swap there is, and how strictly memory is promised."""
     total, used = _swap_sizes()
     if total:
@@ -118,7 +118,7 @@ def _swap_sizes() -> tuple[int, int]:
     return swap.total, swap.used
 
 
-def _pressure(_situation: Situation) -> list[Finding]:
+def _pressure(_context: CheckContext) -> list[Finding]:
     """Tell how much time was lost waiting for memory."""
     if not LINUX:
         return []
@@ -130,7 +130,7 @@ def _pressure(_situation: Situation) -> list[Finding]:
     return [note("pressure", "this kernel does not tell it (/proc/pressure/memory)", cure)]
 
 
-def _kernel_kills(_situation: Situation) -> list[Finding]:
+def _kernel_kills(_context: CheckContext) -> list[Finding]:
     """Tell which counters would prove a kill by the kernel's OOM killer."""
     if not LINUX:
         return [ok("kernel kills", "macOS counts none: such a death is reported as `signal`")]

@@ -17,7 +17,7 @@ from pytest_memguard.processes.model import Member
 from pytest_memguard.system import oom_killer
 from pytest_memguard.units import MB, format_size
 
-from .findings import Check, Finding, Situation, note, ok, problem
+from .findings import Check, CheckContext, Finding, note, ok, problem
 
 LINUX = sys.platform == "linux"
 FEW_DESCRIPTORS = 64  # the guard needs 12, its reader keeps one for each process of the tree
@@ -25,10 +25,10 @@ _UNSET = f"unset {READER}, unless you have a reason"
 _RSS_INSTEAD = "so RSS counts instead, which has shared memory in every process: give a higher limit"
 
 
-def _reader(situation: Situation) -> list[Finding]:
+def _reader(context: CheckContext) -> list[Finding]:
     """Open the reader that a run would use and find ourselves with it."""
     try:
-        name = readers.choose(situation.environ)
+        name = readers.choose(context.environ)
     except MemguardError as error:
         return [problem("reader", str(error), f"unset {READER}")]
     try:
@@ -51,9 +51,9 @@ def _reader(situation: Situation) -> list[Finding]:
     return [note("reader", text, _UNSET)]
 
 
-def _footprint(situation: Situation) -> list[Finding]:
+def _footprint(context: CheckContext) -> list[Finding]:
     """Measure a process that holds a known amount."""
-    name = readers.choose(situation.environ)
+    name = readers.choose(context.environ)
     reader = readers.open_reader(name, adopts=False)
     block = mmap.mmap(-1, 16 * MB)
     for start in range(0, len(block), mmap.PAGESIZE):
@@ -77,7 +77,7 @@ def _footprint(situation: Situation) -> list[Finding]:
     return [note("footprint", text, "it needs Linux 4.14 or later, with CONFIG_PROC_PAGE_MONITOR")]
 
 
-def _access(_situation: Situation) -> list[Finding]:
+def _access(_context: CheckContext) -> list[Finding]:
     """Tell what may be read of others: hidepid, the ptrace scope, other users."""
     if not LINUX:
         return _access_on_macos()
@@ -109,7 +109,7 @@ def _access_on_macos() -> list[Finding]:
     return [ok("processes of others", text)]
 
 
-def _orphans(situation: Situation) -> list[Finding]:
+def _orphans(context: CheckContext) -> list[Finding]:
     """Make an orphan and see whose child it becomes."""
     if not LINUX:
         text = "macOS has no subreaper: orphans are followed by their parent's unique id, group, session, environment"
@@ -132,12 +132,12 @@ def _orphans(situation: Situation) -> list[Finding]:
     if not adopted:
         text = "an orphan did not become the guard's child although it is a subreaper"
         return [note("orphans", text, "please report it, with the name of the system or sandbox")]
-    if readers.choose(situation.environ) == readers.LINUX:
+    if readers.choose(context.environ) == readers.LINUX:
         return [ok("orphans", "subreaper: they stay in the tree")]
     return [ok("orphans", "subreaper: works, but is not used with the portable reader")]
 
 
-def _signals(_situation: Situation) -> list[Finding]:
+def _signals(_context: CheckContext) -> list[Finding]:
     """Signal ourselves through a pidfd."""
     instead = "the start time is compared right before each signal"
     opening = getattr(os, "pidfd_open", None)
@@ -159,7 +159,7 @@ def _signals(_situation: Situation) -> list[Finding]:
     return [ok("signals", "pidfd: a signal never reaches a process that took over a pid")]
 
 
-def _clamp(_situation: Situation) -> list[Finding]:
+def _clamp(_context: CheckContext) -> list[Finding]:
     """Lower another process's RLIMIT_DATA, and see whether its next allocation fails."""
     instead = "a test that passes its limit is interrupted by a signal instead"
     prlimit = getattr(resource, "prlimit", None)
@@ -191,7 +191,7 @@ def _clamp(_situation: Situation) -> list[Finding]:
     return [ok("prlimit", "works on a child: a test that passes its limit gets a MemoryError")]
 
 
-def _score(_situation: Situation) -> list[Finding]:
+def _score(_context: CheckContext) -> list[Finding]:
     """Raise our own oom_score_adj; this process ends soon."""
     if not LINUX:
         return [ok("oom_score_adj", "not on this system: which process the kernel ends first cannot be chosen")]
@@ -207,7 +207,7 @@ def _score(_situation: Situation) -> list[Finding]:
     return [note("oom_score_adj", text, "it needs a writable /proc; in a container, ask who set it up")]
 
 
-def _descriptors(_situation: Situation) -> list[Finding]:
+def _descriptors(_context: CheckContext) -> list[Finding]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = hard if hard != resource.RLIM_INFINITY else 1 << 20
     shown = "unlimited" if hard == resource.RLIM_INFINITY else str(hard)

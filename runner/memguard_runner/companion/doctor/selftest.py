@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from pytest_memguard.processes.model import Reader
 
-    from .findings import Situation
+    from .findings import CheckContext
 
 NAME = "self-test"
 LIMIT = 64  # MB
@@ -64,16 +64,16 @@ class Trial:
     gone_at: float = 0.0
 
 
-def run(situation: Situation) -> list[Finding]:
+def run(context: CheckContext) -> list[Finding]:
     """Do it; return one line, with figures when it worked. A signal that ends us leaves nothing of it behind."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, _end_in_order)
     try:
-        reader_name = readers.choose(situation.environ)
+        reader_name = readers.choose(context.environ)
     except MemguardError as error:
         return [problem(NAME, str(error), f"unset {READER}")]
-    words = find_program(situation.environ)
+    words = find_program(context.environ)
     with tempfile.TemporaryDirectory(prefix="memguard-doctor-") as folder:
         try:
             reader = readers.open_reader(reader_name, adopts=False)
@@ -83,7 +83,7 @@ def run(situation: Situation) -> list[Finding]:
                 process = subprocess.Popen(
                     [*words, *_options(folder), "--", *_tree(folder, reader_name)],
                     cwd=folder,
-                    env=_environment(situation.environ),
+                    env=_environment(context.environ),
                     stdin=subprocess.DEVNULL,
                     stdout=errors,
                     stderr=errors,

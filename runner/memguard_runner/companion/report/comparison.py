@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from memguard_runner.companion.terminal.table import Column, table
-from pytest_memguard.analysis.chart import ASCII, UNICODE, column_heights, looks_of, sparkline
+from pytest_memguard.analysis.chart import ASCII, UNICODE, column_heights, sparkline
 from pytest_memguard.analysis.classify import shape_of
 from pytest_memguard.units import format_seconds, format_size
 
@@ -57,7 +57,7 @@ def rows_of(log: LogFacts, name: str = "") -> list[Row]:
 
 def row_of(run: RunFacts, shape: Shape, label: str) -> Row:
     """Return the row of one run."""
-    points = looks_of(run)
+    points = run.looks()
     heights = column_heights(points, SPARK, points[-1].elapsed) if points else [0] * SPARK
     cells = (
         phrases.moment(run.started)[:16],
@@ -67,7 +67,7 @@ def row_of(run: RunFacts, shape: Shape, label: str) -> Row:
         phrases.share(run).removesuffix(" %"),
         format_seconds(run.duration),
         phrases.short_growth(shape),
-        shape.kind.value,
+        shape.pattern.value,
     )
     return Row(label, run.started, run.peak, cells, tuple(heights), run.command)
 

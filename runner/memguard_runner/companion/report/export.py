@@ -8,8 +8,7 @@ import json
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from pytest_memguard.analysis.classify import shape_of
-from pytest_memguard.analysis.growers import growers
+from pytest_memguard.analysis.classify import growers, shape_of
 from pytest_memguard.processes.command_line import printable
 from pytest_memguard.units import MB, megabytes
 
@@ -121,7 +120,7 @@ def _run(run: RunFacts) -> dict[str, Any]:
         "growthMBPerMinute": round(shape.growth * 60 / MB, 3) if shape.growth is not None else None,
         "growthCertain": shape.certain,
         "secondsUntilLimit": round(shape.left, 3) if shape.left is not None else None,
-        "shape": shape.kind.value,
+        "shape": shape.pattern.value,
         "shapeEvidence": shape.evidence,
         "growers": [
             {"pid": grower.pid, "command": grower.command, "grownMB": megabytes(grower.grown)}

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from memguard_runner import exit_status
 from pytest_memguard import events
-from pytest_memguard.analysis.classify import Kind, rate
-from pytest_memguard.analysis.growers import growers
+from pytest_memguard.analysis.classify import Pattern, growers, rate
 from pytest_memguard.processes.signals import name_of
 from pytest_memguard.units import format_seconds, format_size
 
@@ -75,7 +74,7 @@ def growth(shape: Shape) -> str:
     if shape.growth is None:
         return "unknown: too few snapshots"
     text = rate(shape.growth)
-    if shape.kind is Kind.SHORT:
+    if shape.pattern is Pattern.SHORT:
         text += " from the first look to the highest"
     elif shape.certain:
         text += " after the warm-up"
@@ -89,7 +88,7 @@ def growth(shape: Shape) -> str:
 def grower(run: RunFacts, shape: Shape) -> str:
     """Return which process grew most, "" where nothing grew that matters."""
     found = growers(run)
-    if shape.kind not in (Kind.LEAK, Kind.UNKNOWN) or not found:
+    if shape.pattern not in (Pattern.LEAK, Pattern.UNKNOWN) or not found:
         return ""
     most = found[0]
     whole = sum(grower.grown for grower in found)
@@ -122,7 +121,7 @@ def largest_tests(run: RunFacts) -> list[TestPeak]:
 
 def short_growth(shape: Shape) -> str:
     """Return the growth for a table, "-" for what is within the swings."""
-    is_told = shape.growth is not None and (shape.certain or shape.kind is Kind.SHORT)
+    is_told = shape.growth is not None and (shape.certain or shape.pattern is Pattern.SHORT)
     return rate(shape.growth or 0.0) if is_told else "-"
 
 

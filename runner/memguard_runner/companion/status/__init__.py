@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pytest_memguard.system.available import Level
     from pytest_memguard.system.memory_now import MemoryNow, Pressure
 
-    from .process_trees import ProcessTree, Survey
+    from .process_trees import ProcessTree, TreeSurvey
 
 SHOWN = 8  # trees
 LABEL = 11  # columns
@@ -80,7 +80,7 @@ def _forecast(word: str | None, now: MemoryNow, root: str) -> Forecast:
     return Forecast(limit, source, place.available, spare_for(place.total, settings.min_available))
 
 
-def text(now: MemoryNow, forecast: Forecast, found: Survey, screen: Screen) -> list[str]:
+def text(now: MemoryNow, forecast: Forecast, found: TreeSurvey, screen: Screen) -> list[str]:
     """Return the lines for a terminal."""
     lines = _level("machine", now.machine, screen)
     for group in now.groups:
@@ -98,7 +98,7 @@ def text(now: MemoryNow, forecast: Forecast, found: Survey, screen: Screen) -> l
     return lines
 
 
-def as_json(now: MemoryNow, forecast: Forecast, found: Survey) -> dict[str, Any]:
+def as_json(now: MemoryNow, forecast: Forecast, found: TreeSurvey) -> dict[str, Any]:
     """Return it all with the log's names and units."""
     pressure = now.pressure
     return {
@@ -185,7 +185,7 @@ def _pressure(pressure: Pressure | None) -> str:
     return f"{pressure.level}: somebody waited for memory in {pressure.some:.1f} % of the last 10 s{minute}"
 
 
-def _trees(found: Survey, screen: Screen) -> list[str]:
+def _trees(found: TreeSurvey, screen: Screen) -> list[str]:
     has_marks = any(not tree.is_measured for tree in found.largest)
     marks = ("  ", " *") if has_marks else ("", "")
     rows = [
@@ -205,7 +205,7 @@ def _command(tree: ProcessTree) -> str:
     return f"{shorten(tree.command, ABOVE)} > {tree.within}" if tree.within else tree.command
 
 
-def _advice(forecast: Forecast, found: Survey) -> str:
+def _advice(forecast: Forecast, found: TreeSurvey) -> str:
     largest = found.largest[0] if found.largest else None
     if largest is None:
         return forecast.advice("")

@@ -43,13 +43,12 @@ class ProcessTree:
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
-    """The largest trees, and what the others hold together. `total_processes` counts all with memory."""
+class TreeSurvey:
+    """The largest trees, and what the others hold together."""
 
     largest: list[ProcessTree]
     others: int
     others_size: int
-    total_processes: int
 
 
 def roots(processes: Mapping[int, Identity]) -> dict[int, int]:
@@ -84,7 +83,7 @@ def _above(process: Identity, processes: Mapping[int, Identity]) -> int | None:
     return process.group if is_pipeline else None
 
 
-def survey(reader: Reader, *, shown: int, ignored: Collection[int] = (), patience: float = PATIENCE) -> Survey:
+def survey(reader: Reader, *, shown: int, ignored: Collection[int] = (), patience: float = PATIENCE) -> TreeSurvey:
     """Look at all processes; return the `shown` largest trees. `ignored` pids (our own) are left out."""
     processes = {pid: found for pid in reader.pids() if (found := reader.identify(pid)) is not None}
     beginnings = roots(processes)
@@ -109,9 +108,7 @@ def survey(reader: Reader, *, shown: int, ignored: Collection[int] = (), patienc
     for member in members.values():
         reader.release(member)
     rest = ordered[shown:]
-    return Survey(
-        ordered[:shown], len(rest), sum(tree.size for tree in rest), sum(len(tree.members) for tree in ordered)
-    )
+    return TreeSurvey(ordered[:shown], len(rest), sum(tree.size for tree in rest))
 
 
 def _measure(tree: ProcessTree, reader: Reader, deadline: float) -> None:

@@ -11,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from logs import a_line, a_start, an_end
 
-from memguard_runner.companion.report import comparison, export, markdown
-from memguard_runner.companion.report import text as reporttext
+from memguard_runner.companion.report import comparison, export, markdown, text
 from memguard_runner.companion.terminal.screen import Screen, columns
-from pytest_memguard.analysis.collect import Gatherer
+from pytest_memguard.analysis.collect import LogCollector
 
 texts = st.text(max_size=40) | st.sampled_from(["`", "``|", "a|b\n|---|", "\x1b[31m", "=1+1", "\u202e", "\udcff"])
 numbers = st.integers(-5, 10**7) | st.floats(0, 1e6) | st.sampled_from([0, 1 << 40, 1e9, 5e8])
@@ -54,10 +53,10 @@ lines = st.builds(
 
 
 def a_log(found):
-    gatherer = Gatherer("odd\x1b.log")
+    collector = LogCollector("odd\x1b.log")
     for line in found:
-        gatherer.add(json.dumps(line).encode() + b"\n")
-    return gatherer.facts()
+        collector.add(json.dumps(line).encode() + b"\n")
+    return collector.facts()
 
 
 @given(st.lists(lines, min_size=1, max_size=20), st.integers(24, 140), st.booleans(), st.booleans())
@@ -65,9 +64,9 @@ def test_the_report_for_a_terminal_is_printable_and_fits(found, width, is_unicod
     log = a_log(found)
     if not log.runs:
         return
-    shown = reporttext.report(log, Screen(width, is_unicode, has_colours=False))
+    shown = text.report(log, Screen(width, is_unicode, has_colours=False))
     assert [line for line in shown if not line.isprintable() or columns(line) > width] == []
-    assert len(reporttext.report(log, Screen(width, is_unicode, has_colours=has_colours))) == len(shown)
+    assert len(text.report(log, Screen(width, is_unicode, has_colours=has_colours))) == len(shown)
     rows = comparison.comparison(comparison.rows_of(log, "odd"), Screen(width, is_unicode, has_colours=False))
     assert [line for line in rows if not line.isprintable() or columns(line) > max(width, 36)] == []
 
@@ -88,7 +87,7 @@ def test_markdown_json_and_csv_hold_together(found):
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("foreign", "shown"),
     [
         ("bun test", "`bun test`"),
         ("a `b` c", "`` a `b` c ``"),
@@ -97,8 +96,8 @@ def test_markdown_json_and_csv_hold_together(found):
         ("x\ny", "`x\\ny`"),
     ],
 )
-def test_foreign_text_is_code_in_markdown(text, shown):
-    assert markdown.code(text) == shown
+def test_foreign_text_is_code_in_markdown(foreign, shown):
+    assert markdown.code(foreign) == shown
 
 
 def test_no_logs_are_json_too():

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
-from pytest_memguard.analysis.chart import snapshots_of
 from pytest_memguard.analysis.classify import ENOUGH
 from pytest_memguard.analysis.run_builder import LOOK
 
@@ -56,7 +55,7 @@ def picture(run: RunFacts, most: int) -> Picture:
         # Of an early run of a long log it is the only one that names processes.
         points = [point for point in points if point.elapsed != largest.elapsed or point.event != largest.event]
         points.append(largest)
-    if len(snapshots_of(run)) < ENOUGH:
+    if len(run.snapshots()) < ENOUGH:
         points += run.curve  # a run of seconds: the guard looked more often than it wrote
     points.sort(key=lambda point: amount(point.elapsed))
     held = held_by(points)
