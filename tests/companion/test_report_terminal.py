@@ -55,7 +55,7 @@ def test_without_wanting_colours_there_are_none(companion, shown):
 
 IMPATIENT = """
 import sys
-from memguard_runner.companion import progress
+from memguard_runner.companion.terminal import progress
 progress.PATIENCE = 0.0
 from memguard_runner.companion.main import main
 sys.exit(main())

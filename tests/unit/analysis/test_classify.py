@@ -25,8 +25,8 @@ def a_series(function, count=200, interval=3.0, noise=0.0, seed=0):
     ]
 
 
-def kind(points, limit=8000, **more):
-    return shape(points, limit * MB, **more).kind
+def pattern(points, limit=8000, **more):
+    return shape(points, limit * MB, **more).pattern
 
 
 def sawtooth(n, period=12, low=100, high=300):
@@ -47,7 +47,7 @@ def test_growth_with_noise_is_a_leak_with_its_rate_and_the_time_left(seed, noise
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("period", [5, 12, 30, 50])
 def test_a_sawtooth_of_a_garbage_collector_is_no_leak(seed, period):
-    found = kind(a_series(lambda n: sawtooth(n + seed * 7, period), noise=5, seed=seed))
+    found = pattern(a_series(lambda n: sawtooth(n + seed * 7, period), noise=5, seed=seed))
     assert found in {Pattern.STEADY, Pattern.PLATEAU} | (
         {Pattern.UNKNOWN} if period == 50 else set()
     )  # four teeth only
@@ -69,11 +69,11 @@ def test_a_level_after_the_warm_up_is_a_plateau(seed):
 
 
 def test_a_cache_that_fills_up_in_the_first_half_is_a_plateau():
-    assert kind(a_series(lambda n: 100 + 300 * min(1, n / 90), noise=5)) is Pattern.PLATEAU
+    assert pattern(a_series(lambda n: 100 + 300 * min(1, n / 90), noise=5)) is Pattern.PLATEAU
 
 
 def test_one_step_is_a_plateau():
-    assert kind(a_series(lambda n: 100 if n < 40 else 400, noise=3)) is Pattern.PLATEAU
+    assert pattern(a_series(lambda n: 100 if n < 40 else 400, noise=3)) is Pattern.PLATEAU
 
 
 def test_a_staircase_is_a_leak_in_steps():
@@ -83,7 +83,7 @@ def test_a_staircase_is_a_leak_in_steps():
 
 
 def test_three_steps_are_a_leak_although_they_are_too_few_for_an_interval():
-    assert kind(a_series(lambda n: 100 + 100 * (n // 50))) is Pattern.LEAK
+    assert pattern(a_series(lambda n: 100 + 100 * (n // 50))) is Pattern.LEAK
 
 
 def test_growth_that_always_comes_back_to_its_floor_is_not_called_a_leak():
@@ -133,7 +133,7 @@ def test_a_level_that_wanders_is_no_leak():
         chance, levels = random.Random(seed), [300.0]
         for _ in range(200):  # each value is near the last one, as memory is, and is drawn back to 300 MB
             levels.append(levels[-1] * 0.9 + 30 + chance.uniform(-15, 15))
-        found.append(kind(a_series(levels.__getitem__)))
+        found.append(pattern(a_series(levels.__getitem__)))
     assert found.count(Pattern.LEAK) <= 1
 
 
@@ -146,7 +146,7 @@ def test_a_leak_far_below_the_noise_is_not_claimed_but_its_bound_is_told(seed):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_slow_leak_is_found_when_the_run_is_long_enough(seed):
-    assert kind(a_series(lambda n: 300 + n / 40, count=4000, noise=20, seed=seed)) is Pattern.LEAK
+    assert pattern(a_series(lambda n: 300 + n / 40, count=4000, noise=20, seed=seed)) is Pattern.LEAK
 
 
 def test_shrinking_is_no_leak():
@@ -156,15 +156,15 @@ def test_shrinking_is_no_leak():
 
 
 def test_growth_that_flattens_is_a_plateau():
-    assert kind(a_series(lambda n: 400 * (1 - exp(-n / 40)))) is Pattern.PLATEAU
+    assert pattern(a_series(lambda n: 400 * (1 - exp(-n / 40)))) is Pattern.PLATEAU
 
 
 def test_growth_that_gets_faster_is_a_leak():
-    assert kind(a_series(lambda n: 100 * exp(n / 100)), limit=8000) is Pattern.LEAK
+    assert pattern(a_series(lambda n: 100 * exp(n / 100)), limit=8000) is Pattern.LEAK
 
 
 def test_slow_but_endless_growth_is_a_leak():
-    assert kind(a_series(lambda n: 100 + 20 * log(1 + n / 400) * 10)) is Pattern.LEAK
+    assert pattern(a_series(lambda n: 100 + 20 * log(1 + n / 400) * 10)) is Pattern.LEAK
 
 
 @pytest.mark.parametrize("count", range(8))
@@ -178,11 +178,11 @@ def test_few_snapshots_are_too_short_to_tell(count):
 
 
 def test_eight_snapshots_in_a_line_are_enough():
-    assert kind(a_series(lambda n: 100 + 50 * n, count=8)) is Pattern.LEAK
+    assert pattern(a_series(lambda n: 100 + 50 * n, count=8)) is Pattern.LEAK
 
 
 def test_all_snapshots_at_one_moment_are_too_short_to_tell():
-    assert kind(a_series(lambda n: 100 + n, interval=0.0)) is Pattern.SHORT
+    assert pattern(a_series(lambda n: 100 + n, interval=0.0)) is Pattern.SHORT
 
 
 def test_the_lines_of_start_and_end_are_no_part_of_the_shape():
