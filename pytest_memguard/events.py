@@ -73,15 +73,21 @@ class Run:
 
 
 class ProcessFigure:
-    """One process in a snapshot: how much it held and how long ago it was started."""
+    """One process: how much it held, how long ago it was started, and the test that started it, as far as one did."""
 
-    __slots__ = ("age", "command", "pid", "size")
+    __slots__ = ("age", "command", "pid", "size", "test")
 
-    def __init__(self, pid: int, command: str, size: int, age: float) -> None:
+    def __init__(self, pid: int, command: str, size: int, age: float, test: str = "") -> None:
         self.pid = pid
         self.command = command
         self.size = size
         self.age = age
+        self.test = test
+
+    def to_json(self) -> dict[str, object]:
+        """Return it as JSON has it."""
+        facts: dict[str, object] = {"pid": self.pid, "command": self.command, "size": self.size, "age": self.age}
+        return {**facts, "test": self.test} if self.test else facts
 
 
 class RunningTest:
@@ -114,6 +120,17 @@ class Shortage:
     def place(self) -> str:
         """Where memory ran short, for a sentence."""
         return "the control group" if self.group else "the machine"
+
+    def to_json(self) -> dict[str, object]:
+        """Return it as JSON has it."""
+        return {
+            "available": self.available,
+            "floor": self.floor,
+            "used": self.used,
+            "source": self.source,
+            "group": self.group,
+            "place": self.place,
+        }
 
 
 class Snapshot:

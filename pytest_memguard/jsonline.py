@@ -4,9 +4,11 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from json.encoder import encode_basestring
-    from typing import Any
+    from typing import Any, ClassVar
+
+    from typing_extensions import Self
 else:
     try:
         from _json import encode_basestring
@@ -14,7 +16,7 @@ else:
         from json.encoder import encode_basestring
 
 
-def encode(value: dict[str, object]) -> bytes:
+def encode(value: Mapping[str, object]) -> bytes:
     """Return a line of UTF-8 with its line feed. Takes what JSON has: dict, list, str, int, float, bool, None.
 
     Raises TypeError for anything else. Lone surrogates become backslash escapes.
@@ -71,3 +73,99 @@ def _scanner() -> Callable[[str, int], tuple[Any, int]]:
     scanner: Any = make_scanner
     scan: Callable[[str, int], tuple[Any, int]] = scanner(_Context())
     return scan
+
+
+class JsonObject:
+    """What goes over a wire or into a file as an object of JSON, and comes back checked.
+
+    `fields` says of each attribute how it is read; an attribute that has another key in JSON stands in `keys`, too. A
+    field that is missing, or null, gets the constructor's default.
+    """
+
+    __slots__ = ()
+    fields: ClassVar[Mapping[str, Callable[[dict[str, Any], str], object]]] = {}
+    keys: ClassVar[Mapping[str, str]] = {}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return {self.keys.get(name, name): _plain(getattr(self, name)) for name in self.fields}
+
+    @classmethod
+    def from_json(cls, facts: dict[str, Any]) -> Self:
+        """Return what `to_json` made. Raises ValueError, whose text names the key that holds something else."""
+        found = {}
+        for name, read in cls.fields.items():
+            key = cls.keys.get(name, name)
+            if facts.get(key) is not None:
+                found[name] = read(facts, key)
+        try:
+            return cls(**found)
+        except TypeError as error:  # the constructor wants more
+            raise ValueError(str(error)) from None
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    to_json = getattr(value, "to_json", None)
+    return to_json() if to_json is not None else value
+
+
+# What stands under a key, of the kind that is asked for. They raise ValueError.
+
+
+def text(facts: dict[str, Any], key: str) -> str:
+    """Return the text under a key."""
+    value = facts.get(key)
+    if not isinstance(value, str):
+        raise _expected(key, "a text")
+    return value
+
+
+def whole(facts: dict[str, Any], key: str) -> int:
+    """Return the whole number under a key, of at most 63 bits."""
+    value = facts.get(key)
+    if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 1 << 63:
+        raise _expected(key, "a whole number")
+    return value
+
+
+def number(facts: dict[str, Any], key: str) -> float:
+    """Return the number under a key."""
+    value = facts.get(key)
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not abs(value) < 1 << 63:
+        raise _expected(key, "a number")
+    return float(value)
+
+
+def items(facts: dict[str, Any], key: str) -> list[Any]:
+    """Return the list under a key."""
+    value = facts.get(key)
+    if not isinstance(value, list):
+        raise _expected(key, "a list")
+    return value
+
+
+def entries(facts: dict[str, Any], key: str) -> dict[str, Any]:
+    """Return the object under a key."""
+    value = facts.get(key)
+    if not isinstance(value, dict):
+        raise _expected(key, "an object")
+    return value
+
+
+def objects(facts: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    """Return the objects in the list under a key."""
+    found = items(facts, key)
+    if not all([isinstance(item, dict) for item in found]):
+        raise _expected(key, "a list of objects")
+    return found
+
+
+def wholes(facts: dict[str, Any], key: str) -> list[int]:
+    """Return the whole numbers in the list under a key."""
+    return [whole({key: item}, key) for item in items(facts, key)]
+
+
+def _expected(key: str, what: str) -> ValueError:
+    return ValueError(f"{key}: expected {what}")

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from pytest_memguard import breach
 from pytest_memguard.outputs.text import breach_report as texts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pytest_memguard.session_guard.protocol import SessionUsage
 
 
 class Process(NamedTuple):
@@ -35,64 +40,33 @@ class Usage(NamedTuple):
     processes: tuple[Process, ...]
 
 
-class Breach(NamedTuple):
-    """A limit that was passed.
+class Breach(breach.Breach):
+    """A limit that was passed, as hooks are handed it: `str()` is the text of the report.
 
     `kind` is "session", "test" or "block"; `phase` "setup", "call", "teardown" or "collection"; `action` what memguard
-    did: "killed" (subprocesses), "clamped", "raised", "refused", "none".
+    did: "killed" (subprocesses), "clamped", "raised", "refused", "unseen", "none".
     """
 
-    kind: str
-    test: str
-    phase: str
-    worker: str
-    limit: int
-    amount: int
-    added: int
-    total: int
-    action: str
-    processes: tuple[Process, ...]
-    killed: tuple[Process, ...]
-    record: dict[str, Any]
-
-    @classmethod
-    def of(cls, record: dict[str, Any]) -> Breach:
-        """Make one from what the guard sent."""
-        return cls(
-            kind=record["kind"],
-            test=record["test"],
-            phase=record["phase"],
-            worker=record["worker"],
-            limit=record["limit"],
-            amount=record["amount"],
-            added=record["added"],
-            total=record["total"],
-            action=record["action"],
-            processes=tuple(map(process_of, record["processes"])),
-            killed=tuple(map(process_of, record["killed"])),
-            record=record,
-        )
+    __slots__ = ()
 
     def headline(self) -> str:
         """Return it in one line."""
-        return texts.headline(self.record)
+        return texts.headline(self)
 
     def __str__(self) -> str:
-        return "\n".join(texts.describe(self.record))
+        return "\n".join(texts.describe(self))
 
 
-def process_of(figure: dict[str, Any]) -> Process:
-    """Make a process from what the guard sent."""
-    return Process(figure["pid"], figure["command"], figure["size"], figure["age"], figure.get("test", ""))
-
-
-def usage_of(answer: dict[str, Any]) -> Usage:
-    """Make a usage from what the guard sent."""
+def usage_of(answer: SessionUsage) -> Usage:
+    """Make a usage from what the guard answered."""
     return Usage(
-        total=answer["total"],
-        limit=answer["limit"],
-        held=answer["held"],
-        added=answer["added"],
-        peak=answer["peak"],
-        processes=tuple(map(process_of, answer["processes"])),
+        total=answer.total,
+        limit=answer.limit,
+        held=answer.held,
+        added=answer.added,
+        peak=answer.peak,
+        processes=tuple(
+            Process(process.pid, process.command, process.size, process.age, process.test)
+            for process in answer.processes
+        ),
     )

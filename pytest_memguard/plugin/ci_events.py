@@ -10,6 +10,7 @@ import os
 
 import pytest
 
+from pytest_memguard.breach import Breach
 from pytest_memguard.outputs.ci.event import ERROR, WARNING, Incident, file_of, of_breach, of_kernel_kill
 from pytest_memguard.processes.model import EVERYTHING
 
@@ -68,4 +69,4 @@ class Incidents:
         record = getattr(report, "memguard", None)
         if record is not None:
             level = ERROR if report.failed else WARNING
-            self._found.append(of_breach(record, level, file=file, line=line))
+            self._found.append(of_breach(Breach.from_json(record), level, file=file, line=line))

@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import sys
 
+from pytest_memguard.breach import Death
 from pytest_memguard.config.load import working_directory
 from pytest_memguard.environ import COOKIE, SOCKET
 from pytest_memguard.outputs.log.kept_sink import folder
 from pytest_memguard.processes import readers, signals
 from pytest_memguard.processes.model import EVERYTHING
 from pytest_memguard.session_guard import shared_page as boards
+from pytest_memguard.session_guard.protocol import PROTOCOL
 from pytest_memguard.session_guard.shared_page import Board
 
 from . import spawn_hook
@@ -172,9 +174,10 @@ class Tie:
         """Return the processes that tests started and that still run."""
         return list(self._ask("left").get("left", ()))
 
-    def killed_worker(self, worker: str) -> dict[str, Any]:
-        """Return what became of a worker that is gone."""
-        return self._ask("killed", worker=worker)
+    def killed_worker(self, worker: str) -> Death | None:
+        """Return what became of a worker that is gone; None when nobody knows."""
+        answer = self._ask("killed", worker=worker)
+        return Death.from_json(answer) if answer else None
 
     def _share(self) -> dict[str, Any]:
         """Return what every process of this session has to know."""
@@ -220,6 +223,7 @@ class Tie:
             else None,
         }
         hello = {
+            "protocol": PROTOCOL,
             "session": shared["session"],
             "worker": self.worker,
             "pid": os.getpid(),

@@ -8,11 +8,9 @@ import traceback
 
 import pytest
 
-from pytest_memguard.outputs.text import breach_report as texts
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from pytest_memguard import breach as breaches
 
     from .api import Breach
     from .session import Session
@@ -38,7 +36,7 @@ def judge(breaches: list[Breach], item: pytest.Item, session: Session, call: pyt
     """Return the finding of a phase; warnings go to the summary."""
     found: Finding | None = None
     for breach in breaches:
-        if breach.record["number"] != session.number:  # of what came before: too late to fail it
+        if breach.number != session.number:  # of what came before: too late to fail it
             session.warnings.append(f"{breach.test}: {breach.headline()}")
             continue
         if breach.kind == "block":  # decided when the block ended
@@ -60,7 +58,7 @@ def apply(finding: Finding, item: pytest.Item, call: pytest.CallInfo[None], repo
 
     A failure of the test's own stays what it is, and is explained. A breach fails a test that is expected to fail, too.
     """
-    note(report, finding.breach.record)
+    note(report, finding.breach)
     if finding.action == WARN:
         if report.failed:
             explain(report, finding.breach)
@@ -85,7 +83,7 @@ def apply_to_collection(
         if session.plan.action == WARN or breach.action == "none":
             session.warnings.append(f"{collector.nodeid}: {breach.headline()}")
             continue
-        note(report, breach.record)
+        note(report, breach)
         if report.passed:
             report.outcome, report.longrepr, report.result = "failed", breach.headline(), []
         explain(report, breach)
@@ -93,14 +91,14 @@ def apply_to_collection(
         let_go_of(call.excinfo if call is not None else None)
 
 
-def note(report: pytest.TestReport | pytest.CollectReport, record: dict[str, Any]) -> None:
+def note(report: pytest.TestReport | pytest.CollectReport, breach: breaches.Breach) -> None:
     """Put a breach on a report as data: JSON, so a worker's report carries it to the controller."""
-    report.memguard = record  # type: ignore[union-attr]
+    report.memguard = breach.to_json()  # type: ignore[union-attr]
 
 
 def explain(report: pytest.TestReport | pytest.CollectReport, breach: Breach) -> None:
     """Add a breach to a report, as a section of its own."""
-    text = "\n".join(texts.describe(breach.record))
+    text = str(breach)
     add = getattr(report.longrepr, "addsection", None)
     if add is not None:
         add("memguard", text)  # a part of the failure itself: --show-capture=no does not hide it

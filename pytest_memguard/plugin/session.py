@@ -18,6 +18,7 @@ import pytest
 from pytest_memguard.errors import UsageError
 from pytest_memguard.processes.model import EVERYTHING
 from pytest_memguard.session_guard import shared_page as boards
+from pytest_memguard.session_guard.protocol import SessionUsage
 from pytest_memguard.units import MB
 
 from .client import Tie
@@ -217,7 +218,7 @@ class Session(Tie):
         """Ask the guard what is held now."""
         from .api import usage_of
 
-        return usage_of(self._ask_surely("usage"))
+        return usage_of(SessionUsage.from_json(self._ask_surely("usage")))
 
     def begin_block(self, limit: int) -> None:
         """Begin a block with a limit of its own."""
@@ -232,7 +233,7 @@ class Session(Tie):
             self.lifting.loosen()
         failing = None
         for record in self._ask_surely("unblock").get("breaches", ()):
-            breach = Breach.of(record)
+            breach = Breach.from_json(record)
             self.block_action = decide(breach, item, self)
             if self.block_action == WARN:
                 self.warnings.append(f"{item.nodeid}: {breach.headline()}")
@@ -299,7 +300,7 @@ class Session(Tie):
         from .api import Breach
 
         self._told = self.board.breaches()
-        return [Breach.of(record) for record in answer.get("breaches", ())]
+        return [Breach.from_json(record) for record in answer.get("breaches", ())]
 
     def _may_be_refused(self, error: pytest.ExceptionInfo[BaseException]) -> bool:
         return self.lifting is not None and isinstance(error.value, MemoryError)
@@ -315,7 +316,7 @@ class Session(Tie):
             return []
         from .local_breaches import refusal
 
-        return [refusal(answer, self, self._limit, when)]
+        return [refusal(SessionUsage.from_json(answer), self, self._limit, when)]
 
     def _is_above_limit(self) -> bool:
         """Return whether this process has been above the test's own limit: the kernel's peak knows, whoever looked."""
@@ -329,7 +330,8 @@ class Session(Tie):
         from .local_breaches import passed_unseen
 
         self._told_before = -1  # once a test
-        return [passed_unseen(answer, self, self._limit, self.memory.so_far() - self._base, when)]
+        usage = SessionUsage.from_json(answer)
+        return [passed_unseen(usage, self, self._limit, self.memory.so_far() - self._base, when)]
 
     def _note_left(self, item: pytest.Item, left: list[dict[str, Any]]) -> None:
         if not left or self.plan.leftovers != "kill":
@@ -366,7 +368,7 @@ class Session(Tie):
             if answer:
                 from .api import usage_of
 
-                item.ihook.pytest_memguard_snapshot(usage=usage_of(answer))
+                item.ihook.pytest_memguard_snapshot(usage=usage_of(SessionUsage.from_json(answer)))
 
     def _wider_ago(self) -> list[tuple[float, float]]:
         now = self.clock()

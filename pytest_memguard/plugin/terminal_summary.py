@@ -119,11 +119,12 @@ class Summary:
         left = [*self._session.left, *self._left]
         if not left:
             return
+        from pytest_memguard.breach import processes
         from pytest_memguard.outputs.text.breach_report import row
 
         reporter.section("processes left running")
-        for process in left[:SHOWN]:
-            reporter.line(f"{row(process)}  <- {process['test'] or 'outside of tests'}")
+        for process in processes({"left": left[:SHOWN]}, "left"):
+            reporter.line(f"{row(process)}  <- {process.test or 'outside of tests'}")
         if len(left) > SHOWN:
             reporter.line(f"and {len(left) - SHOWN} more")
         reporter.line("stopped when the session ends (--mem-leftovers=kill stops them when their test is over)")

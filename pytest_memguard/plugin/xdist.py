@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from pytest_memguard.breach import BY_ANOTHER_GUARD, BY_KERNEL
 from pytest_memguard.units import MB, format_size
 
 from .session import ADDED, PEAK, Session
@@ -96,34 +97,34 @@ class Controller:
         report.when = "call"
         report.location = self._locations.get(crashitem, report.location)
         self._crashed.add(id(report))
-        if not death:
+        if death is None:
             return
-        if death["by"] == "elsewhere":
+        if death.by == BY_ANOTHER_GUARD:
             report.longrepr = (
                 f"{report.longrepr}: another guard watches it, on its own host; if that killed it, it says so on the "
                 "stderr of the worker"
             )
             return
-        held = death.get("peak", 0)
-        report.user_properties += [(PEAK, round(held / MB, 1))]
-        if death["by"] == "memguard":
-            from .api import Breach
+        report.user_properties += [(PEAK, round(death.peak / MB, 1))]
+        if death.breach is not None:
+            from pytest_memguard.outputs.text.breach_report import describe
+
             from .failure import note
 
-            breach = Breach.of(death["record"])
-            note(report, death["record"])
-            report.user_properties += [(ADDED, round(breach.added / MB, 1))]
-            report.longrepr = f"worker {self._last_dead} was killed by memguard: {breach}"
-        elif death["by"] == "kernel-oom":
+            note(report, death.breach)
+            report.user_properties += [(ADDED, round(death.breach.added / MB, 1))]
+            text = "\n".join(describe(death.breach))
+            report.longrepr = f"worker {self._last_dead} was killed by memguard: {text}"
+        elif death.by == BY_KERNEL:
             report.longrepr = (
                 f"worker {self._last_dead} died while running {crashitem}, and the kernel's OOM killer was at work, "
-                f"not memguard; evidence: {death['evidence']}; peak seen {format_size(held)}"
+                f"not memguard; evidence: {death.evidence}; peak seen {format_size(death.peak)}"
             )
             report.memguard_kernel = report.longrepr  # type: ignore[attr-defined]  # for `incidents`
         else:
             report.longrepr = (
                 f"{report.longrepr}: not killed by memguard, and nothing tells of the kernel's OOM killer (a crash?); "
-                f"peak seen {format_size(held)}"
+                f"peak seen {format_size(death.peak)}"
             )
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -34,6 +34,7 @@ from pytest_memguard.unix_socket import remove
 
 from . import server as desks
 from .policy import Relief
+from .protocol import GuardFacts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -184,16 +185,16 @@ def guard_session(facts: dict[str, Any]) -> None:
     )
     relief = Relief(guard, reader, tree, meter, limit=limit, source=source, grace=float(facts["grace"]))
     listening = socket.socket(fileno=LISTENING)
-    told = {
-        "limit": limit,
-        "source": source,
-        "floor": run.floor,
-        "floorSource": run.floor_source,
-        "reader": reader.name,
-        "joined": False,
-        "run": run.identifier,
-        "log": run.log or "",
-    }
+    told = GuardFacts(
+        limit=limit,
+        source=source,
+        floor=run.floor,
+        floor_source=run.floor_source,
+        reader=reader.name,
+        run=run.identifier,
+        log=run.log or "",
+        guard=os.getpid(),
+    )
     desk = desks.Desk(
         listening, host.poll, relief=relief, tree=tree, reader=reader, kernel=kernel, console=console, facts=told
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 
 from pytest_memguard import events
+from pytest_memguard.breach import BLOCK, CLAMPED, KILLED, KILLED_PYTEST, NAMED, NOTHING, RAISED, SESSION, TEST, Breach
 from pytest_memguard.engine.enforcer import Enforcer, collect_nothing
 from pytest_memguard.engine.tree import Branch
 from pytest_memguard.processes import signals
@@ -20,12 +21,9 @@ from pytest_memguard.system import memory
 from . import escalation
 from . import shared_page as boards
 from .data_limit import AFTER_A_LIFT, untouched
-from .pytest_process import BLOCK, SESSION, TEST
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from pytest_memguard.engine.guard import Guard
     from pytest_memguard.engine.meter import Meter
     from pytest_memguard.engine.tree import Tree
@@ -39,7 +37,6 @@ GAP = 0.1  # ... while tests run subprocesses, whose peaks are sampled
 GAP_WITHOUT = 0.5
 MEASURE_AGAIN = 1.0  # seconds for which a measurement that found a test within its limit is believed
 LEFT_OVER_WORTH_TELLING = 4 << 20  # bytes
-NAMED = 8
 
 
 class Relief:
@@ -249,7 +246,7 @@ class Relief:
         if self._strikes > escalation.STRIKES:
             self._strikes = 0
             process = max(processes, key=_by_held)
-            self._kill(process, self._record(process, SESSION, process.account, self.total_limit, total))
+            self._kill(process, self._breach(process, SESSION, process.account, self.total_limit, total))
         if self._guard.watch is not None:
             self._guard.watch.believe(0.0)
         self.total_limit = self.usual_limit
@@ -283,20 +280,20 @@ class Relief:
         """Do to `process` what `force` says; everyone it concerns holds still."""
         account = process.block if kind == BLOCK and process.block is not None else process.account
         process.note_peak(account, self._name(process.largest_subprocess()))
-        record = self._record(process, kind, account, limit, amount)
+        breach = self._breach(process, kind, account, limit, amount)
         now = time.monotonic()
         part = process.part()
         culprits: set[Member] = set()
         if process.is_watched_only:
-            record["action"] = "none"
+            breach.action = NOTHING
             self._muted = self._muted or kind == SESSION
         elif process.step.state in (escalation.CLAMPED, escalation.RAISED):
-            self._answer_growth(process, record, amount)
+            self._answer_growth(process, breach, amount)
             return
         elif escalation.kills_subprocesses(part, amount - limit):
             culprits = process.culprits()
-            record["killed"] = [self.figure(member) for member in sorted(culprits, key=_by_size, reverse=True)]
-            record["action"] = "killed"
+            breach.killed = [self.figure(member) for member in sorted(culprits, key=_by_size, reverse=True)]
+            breach.action = KILLED
             process.step = escalation.Step(escalation.WAITING, now + self._grace)
         elif process.clamp is not None:
             data = process.clamp.data(process.member)
@@ -305,31 +302,31 @@ class Relief:
             gap = untouched(process.member, data)
             available = memory.available_memory()
             self._allow(process, kind, amount, escalation.allowance(limit, gap, process.clamp.slack, available))
-            record["action"] = "clamped"
+            breach.action = CLAMPED
             process.step = escalation.Step(escalation.CLAMPED, now + escalation.CLAMP_PATIENCE)
         else:
             self._allow(process, kind, amount, escalation.reserve(limit))
-            record["action"] = "raised"
+            breach.action = RAISED
             process.step = escalation.Step(escalation.RAISED, now + self._grace)
             self._raise(process)
         self._told_limits.add((process.member.pid, process.activity.number, kind))
-        process.note_breach(record)
+        process.note_breach(breach)
         self._tell_boards(self._guard.total())
         if culprits:  # when it is told: a pytest that does not hold still may notice their end, and go on
             self._end(process, culprits)
 
-    def _answer_growth(self, process: TestProcess, record: dict[str, Any], amount: int) -> None:
+    def _answer_growth(self, process: TestProcess, breach: Breach, amount: int) -> None:
         """Do more to a process that grew on."""
-        is_session = record["kind"] == SESSION
+        is_session = breach.kind == SESSION
         step = escalation.grew_on(
-            endangers_all=is_session, amount=amount, limit=record["limit"], now=time.monotonic(), grace=self._grace
+            endangers_all=is_session, amount=amount, limit=breach.limit, now=time.monotonic(), grace=self._grace
         )
         if step.state == escalation.KILLED:
-            self._kill(process, record)
+            self._kill(process, breach)
             return
         process.step = step
-        process.breaches[-1]["action"] = "raised"
-        self._allow(process, record["kind"], amount, amount)
+        process.breaches[-1].action = RAISED
+        self._allow(process, breach.kind, amount, amount)
         self._raise(process)
 
     def _step(self, process: TestProcess, total: int) -> None:
@@ -404,18 +401,18 @@ class Relief:
         except PermissionError:
             pass
 
-    def _kill(self, process: TestProcess, record: dict[str, Any]) -> None:
+    def _kill(self, process: TestProcess, breach: Breach) -> None:
         """End a pytest process and all it started; of pid 1, which nothing can end, the subprocesses."""
         if process.member.pid == 1:
             process.step = escalation.Step(escalation.WAITING, time.monotonic() + self._grace)
             self._end(process, process.subprocesses)
             self._raise(process)
             return
-        record["action"] = "killed pytest"
-        process.killed_for = record
+        breach.action = KILLED_PYTEST
+        process.killed_for = breach
         process.step = escalation.Step(escalation.KILLED)
-        if record not in process.breaches:
-            process.breaches.append(record)
+        if breach not in process.breaches:
+            process.breaches.append(breach)
         self._end(process, {process.member, *process.subprocesses})
 
     def _end(self, process: TestProcess, members: set[Member]) -> None:
@@ -451,59 +448,43 @@ class Relief:
         """Take note that a block begins: its breach will be a new one."""
         self._told_limits.discard((process.member.pid, process.account.number, BLOCK))
 
-    def _record(self, process: TestProcess, kind: str, account: Account, limit: int, amount: int) -> dict[str, Any]:
-        """Describe a breach as JSON has it; amounts in bytes."""
+    def _breach(self, process: TestProcess, kind: str, account: Account, limit: int, amount: int) -> Breach:
+        """Describe a limit that was passed; what is done about it is yet to come. Amounts in bytes."""
         everyone = sorted({process.member, *process.subprocesses}, key=_by_size, reverse=True)
         rest = everyone[NAMED:]
         growth = self._guard.history.growth()
-        return {
-            "kind": kind,
-            "test": process.activity.name,
-            "line": process.activity.line,
-            "number": process.activity.number,
-            "phase": process.phase,
-            "worker": process.name,
-            "limit": limit,
-            "source": self.source if kind == SESSION else "",
-            "shortage": self._shortage_facts() if kind == SESSION else None,
-            "amount": amount,
-            "total": self._guard.total(),
-            "totalLimit": self.total_limit,
-            "added": process.added(account),
-            "before": max(0, self._guard.total() - process.added(account)),
-            "grown": growth.gained,
-            "grownIn": growth.seconds,
-            "time": time.time(),
-            "elapsed": self._guard.elapsed(),
-            "processes": [self.figure(member) for member in everyone[:NAMED]],
-            "otherCount": len(rest),
-            "otherSize": sum(member.estimate() for member in rest),
-            "elsewhere": self._guard.total() - process.held(),
-            "leftBehind": process.left_by_failed_tests,
-            "killed": [],
-        }
+        total, added = self._guard.total(), process.added(account)
+        is_short = kind == SESSION and self.total_limit != self.usual_limit
+        return Breach(
+            kind=kind,
+            limit=limit,
+            source=self.source if kind == SESSION else "",
+            amount=amount,
+            action=NOTHING,
+            test=process.activity.name,
+            line=process.activity.line,
+            number=process.activity.number,
+            phase=process.phase,
+            worker=process.name,
+            shortage=self._shortage if is_short else None,
+            total=total,
+            total_limit=self.total_limit,
+            added=added,
+            before=max(0, total - added),
+            elsewhere=total - process.held(),
+            grown=growth.gained,
+            grown_in=growth.seconds,
+            time=time.time(),
+            elapsed=self._guard.elapsed(),
+            processes=[self.figure(member) for member in everyone[:NAMED]],
+            other_count=len(rest),
+            other_size=sum([member.estimate() for member in rest]),
+            left_behind=process.left_by_failed_tests,
+        )
 
-    def _shortage_facts(self) -> dict[str, Any] | None:
-        """Describe the machine's shortage as JSON has it, None when it is the session's own limit that was passed."""
-        shortage = self._shortage
-        if shortage is None or self.total_limit == self.usual_limit:
-            return None
-        return {
-            "available": shortage.available,
-            "floor": shortage.floor,
-            "used": shortage.used,
-            "source": shortage.source,
-            "place": shortage.place,
-        }
-
-    def figure(self, member: Member) -> dict[str, Any]:
-        """Describe a process as JSON has it."""
-        return {
-            "pid": member.pid,
-            "command": self._name(member),
-            "size": member.estimate(),
-            "age": self._reader.age(member),
-        }
+    def figure(self, member: Member) -> events.ProcessFigure:
+        """Name a process, and what it holds."""
+        return events.ProcessFigure(member.pid, self._name(member), member.estimate(), self._reader.age(member))
 
     def _name(self, member: Member | None) -> str:
         """Return a command as reports show it; a worker's own (`python -c import sys;exec...`) would tell nothing."""

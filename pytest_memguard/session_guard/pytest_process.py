@@ -10,13 +10,10 @@ from .shared_page import Activity, Board, Sight
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
+    from pytest_memguard.breach import Breach
     from pytest_memguard.processes.model import Member, Reader
 
     from .data_limit import Clamp
-
-SESSION, TEST, BLOCK = "session", "test", "block"  # what a limit is of
 
 
 def is_helper(words: list[str]) -> bool:
@@ -67,7 +64,7 @@ class TestProcess:
         self.acted_in: tuple[int, int] = (0, 0)  # test and phase in which the limit was passed
         self.acted_name = ""
         self.account_before: Account | None = None  # of the test that passed a limit last
-        self.breaches: list[dict[str, Any]] = []
+        self.breaches: list[Breach] = []
         self.untold = 0  # breaches that the process has not asked for yet
         self.left_by_failed_tests: dict[str, int] = {}  # test -> bytes that were still there when it was over
         self.sight = Sight((0,) * 7)
@@ -75,7 +72,7 @@ class TestProcess:
         self.lift_seen = 0  # when the standing clamp was lifted last, as far as it was set again
         self.last_held = 0
         self.is_gone = False
-        self.killed_for: dict[str, Any] | None = None
+        self.killed_for: Breach | None = None
         self.is_told = False  # that it was killed: on stderr, for want of somebody who asks
 
     # -- who and when -----------------------------------------------------------------------------------------------
@@ -243,9 +240,9 @@ class TestProcess:
 
     # -- telling ----------------------------------------------------------------------------------------------------
 
-    def note_breach(self, record: dict[str, Any]) -> None:
+    def note_breach(self, breach: Breach) -> None:
         """Keep a breach until the process asks for it."""
-        self.breaches.append(record)
+        self.breaches.append(breach)
         self.untold += 1
         self.acted_in = (self.activity.number, self.activity.phase)
         self.acted_name = self.activity.name

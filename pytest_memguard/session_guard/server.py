@@ -1,17 +1,4 @@
-"""Where pytest processes talk to the guard: a Unix socket, one JSON object a line, an answer to each.
-
-    hello     who I am, with the descriptor of my board       -> the guard, the limit and where it came from
-    mark      a test begins beside running subprocesses       -> {} after a look
-    over      a phase is over in which a limit was passed     -> the breaches; a clamp is lifted
-    finished  a test is over                                  -> what it added, its peaks, what it left running
-    usage     -> what the tree and this process hold now      block / unblock  a limit for a part of a test
-    lifted    a clamp was lifted to start a process           (no answer; it is to be set again soon)
-    began     a test began with less room than was seen last  (no answer; the next look was planned without it)
-    killed    what became of a worker (asked by xdist's controller)
-    left      what still runs that a test started             goodbye  the session is over: end what is left
-
-Every answer but that to hello comes after a look at the tree.
-"""
+"""Where pytest processes talk to the guard: a Unix socket on which `protocol` is spoken."""
 
 from __future__ import annotations
 
@@ -21,14 +8,16 @@ import sys
 import time
 from struct import Struct
 
+from pytest_memguard.breach import BLOCK, BY_ANOTHER_GUARD, BY_KERNEL, BY_MEMGUARD, BY_UNKNOWN, NOTHING, Death
 from pytest_memguard.engine.enforcer import Enforcer, collect_nothing
 from pytest_memguard.engine.tree import Branch
 from pytest_memguard.errors import ReadError
-from pytest_memguard.jsonline import decode, encode
+from pytest_memguard.jsonline import JsonObject, encode
 from pytest_memguard.processes.model import ENDED
 
+from . import protocol
 from .data_limit import clamp_for
-from .pytest_process import BLOCK, Account, TestProcess, is_helper
+from .pytest_process import Account, TestProcess, is_helper
 from .shared_page import Board
 
 TYPE_CHECKING = False
@@ -37,7 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from pytest_memguard.breach import Breach
     from pytest_memguard.engine.tree import Tree
+    from pytest_memguard.events import ProcessFigure
     from pytest_memguard.outputs.console import Console
     from pytest_memguard.processes.model import Member, Reader
     from pytest_memguard.system.oom_killer import KernelKills
@@ -50,16 +41,15 @@ LONGEST = 1 << 20  # bytes of a message; one that is longer ends the connection
 MOST_CONNECTIONS = 512
 END_PATIENCE = 1.0  # seconds
 END_STEP = 0.002
-ONLY_WAKE = ("lifted", "began")
 _CREDENTIALS = Struct("3i")  # pid, uid, gid (unix(7), SO_PEERCRED)
 
 
 class Session:
     """One pytest session: what its first process told, and whether it said goodbye."""
 
-    def __init__(self, facts: dict[str, Any]) -> None:
-        self.name = str(facts.get("session", ""))
-        self.facts = facts
+    def __init__(self, hello: protocol.Hello) -> None:
+        self.name = hello.session
+        self.hello = hello
         self.root: TestProcess | None = None
         self.status: int | None = None  # pytest's exit status, told with its goodbye
         self.is_settled = False  # it said goodbye; or its death was told, and what it left was ended
@@ -93,7 +83,7 @@ class Desk:
         reader: Reader,
         kernel: KernelKills,
         console: Console,
-        facts: dict[str, object],
+        facts: protocol.GuardFacts,
     ) -> None:
         """`poll` is what the guard waits on; `facts` is what every hello is answered with."""
         self.sessions: dict[str, Session] = {}
@@ -107,7 +97,7 @@ class Desk:
         self._console = console
         self._facts = facts
         self._connections: dict[int, Connection] = {}
-        self._waiting: list[tuple[Connection, dict[str, Any]]] = []
+        self._waiting: list[tuple[Connection, protocol.Operation]] = []
         listening.setblocking(False)
         poll.register(listening.fileno(), select.POLLIN)
 
@@ -136,17 +126,16 @@ class Desk:
             return
         *lines, connection.buffer = connection.buffer.split(b"\n")
         for line in lines:
-            self._take(connection, line)
+            if connection.link.fileno() in self._connections:
+                self._take(connection, line)
 
     def answer(self) -> None:
         """Answer what has been asked; a look was taken since."""
         waiting, self._waiting = self._waiting, []
-        for connection, message in waiting:
-            handler = _HANDLERS.get(str(message.get("op")))
-            if handler is None or connection.process is None or connection.session is None:
-                self._send(connection, {"error": "expected hello first, and then an operation that is known"})
-                continue
-            self._send(connection, handler(self, connection.process, connection.session, message))
+        for connection, operation in waiting:
+            assert connection.process is not None
+            assert connection.session is not None
+            self._send(connection, _HANDLERS[type(operation)](self, connection.process, connection.session, operation))
 
     def has_questions(self) -> bool:
         """Return whether somebody waits for an answer."""
@@ -182,24 +171,39 @@ class Desk:
         connection.link.close()
         for other in connection.descriptors:
             os.close(other)
-        self._waiting = [(who, message) for who, message in self._waiting if who is not connection]
+        self._waiting = [(who, operation) for who, operation in self._waiting if who is not connection]
 
     def _take(self, connection: Connection, line: bytes) -> None:
+        """Take a message in; one that cannot be understood ends its connection."""
         try:
-            message = decode(line)
-        except ValueError as error:
-            self._send(connection, {"error": str(error)})
-            return
-        if message.get("op") == "hello":
-            self._send(connection, self._hello(connection, message))
-        elif message.get("op") not in ONLY_WAKE:
-            self._waiting.append((connection, message))
+            operation = protocol.parse(line)
+            if isinstance(operation, protocol.Hello):
+                self._send(connection, self._hello(connection, operation))
+            elif connection.process is None:
+                raise ValueError("op: expected hello first")  # noqa: TRY301 - one place refuses
+            elif operation.is_answered:
+                self._waiting.append((connection, operation))
+        except (ValueError, ReadError) as error:
+            self._refuse(connection, error)
 
-    def _send(self, connection: Connection, message: dict[str, object]) -> None:
+    def _refuse(self, connection: Connection, error: Exception) -> None:
+        is_other = isinstance(error, protocol.OtherProtocol)
+        refusal = protocol.Refusal(
+            str(error),
+            protocol=protocol.PROTOCOL,
+            version=protocol.version() if is_other else "",
+            limit=self._facts.limit,
+            source=self._facts.source,
+        )
+        self._send(connection, refusal)
+        if connection.link.fileno() in self._connections:
+            self._close(connection)
+
+    def _send(self, connection: Connection, answer: JsonObject) -> None:
         """Send an answer; who does not read it loses the connection, and can come again."""
         if connection.link.fileno() not in self._connections:
             return
-        data = encode(message)
+        data = encode(answer.to_json())
         try:
             while data:
                 data = data[connection.link.send(data) :]
@@ -208,50 +212,58 @@ class Desk:
 
     # -- answers ------------------------------------------------------------------------------------------------------
 
-    def _hello(self, connection: Connection, message: dict[str, Any]) -> dict[str, object]:
-        pid = _peer_pid(connection.link) or int(message.get("pid", 0))
-        name = str(message.get("worker", ""))
+    def _hello(self, connection: Connection, hello: protocol.Hello) -> protocol.GuardFacts:
+        pid = _peer_pid(connection.link) or hello.pid
         member = self._tree.members.get(pid) or self._tree.add(pid, leads=False)
         if member is None or not connection.descriptors:
-            return {"error": "expected the pid of a living process and the descriptor of its board"}
-        try:
-            board = Board(connection.descriptors.pop())
-        except ReadError as error:
-            return {"error": str(error)}
+            raise ValueError("expected the pid of a living process and the descriptor of its board")
+        board = Board(connection.descriptors.pop())
         board.close_descriptor()
-        session = self.sessions.setdefault(str(message.get("session", "")), Session(message))
-        process = TestProcess(member, name=name, board=board, clamp=clamp_for(self._reader, pid), session=session.name)
+        session = self.sessions.setdefault(hello.session, Session(hello))
+        clamp = clamp_for(self._reader, pid)
+        process = TestProcess(member, name=hello.worker, board=board, clamp=clamp, session=session.name)
         known = self._relief.processes.get(pid)
         if known is not None and known.member is member:  # it lost its connection: nothing else has changed
             known.board, process = board, known
         else:
             self._relief.welcome(process)
-        if session.root is None and not name:
+        if session.root is None and not hello.worker:
             session.root = process
         connection.process, connection.session = process, session
-        usual = list(process.clamp.usual) if process.clamp is not None else None
-        return {**self._facts, "guard": os.getpid(), "usual": usual}
+        facts = self._facts
+        return protocol.GuardFacts(
+            limit=facts.limit,
+            source=facts.source,
+            floor=facts.floor,
+            floor_source=facts.floor_source,
+            reader=facts.reader,
+            run=facts.run,
+            log=facts.log,
+            guard=facts.guard,
+            usual=list(process.clamp.usual) if process.clamp is not None else None,
+        )
 
-    def _mark(self, process: TestProcess, _session: Session, message: dict[str, Any]) -> dict[str, object]:
+    def _mark(self, _process: TestProcess, _session: Session, _mark: protocol.Mark) -> protocol.Done:
         """Answer only: the look that was taken has opened the account of the new test."""
-        return {"number": process.account.number, "asked": message.get("number")}
+        return protocol.Done()
 
-    def _over(self, process: TestProcess, _session: Session, _message: dict[str, Any]) -> dict[str, object]:
+    def _over(self, process: TestProcess, _session: Session, _over: protocol.PhaseOver) -> protocol.Breaches:
         self._relief.over(process)
         untold, process.untold = process.untold, 0
-        return {"breaches": process.breaches[len(process.breaches) - untold :]}
+        return protocol.Breaches(process.breaches[len(process.breaches) - untold :])
 
-    def _finished(self, process: TestProcess, _session: Session, message: dict[str, Any]) -> dict[str, object]:
+    def _finished(
+        self, process: TestProcess, _session: Session, finished: protocol.Finished
+    ) -> protocol.FinishedFigures:
         account = process.account
-        wider = [(float(start), float(end)) for start, end in message.get("wider", ())]
-        left = [member for member in process.subprocesses if self._was_started_by(process, member, wider)]
-        return {
-            "added": account.peak_added,
-            "peak": account.peak_total,
-            "subprocesses": account.peak_subprocesses,
-            "who": account.peak_who,
-            "left": [self._figure(process, member) for member in left],
-        }
+        left = [member for member in process.subprocesses if self._was_started_by(process, member, finished.wider)]
+        return protocol.FinishedFigures(
+            added=account.peak_added,
+            peak=account.peak_total,
+            subprocesses=account.peak_subprocesses,
+            who=account.peak_who,
+            left=[self._figure(process, member) for member in left],
+        )
 
     def _was_started_by(self, process: TestProcess, member: Member, wider: list[tuple[float, float]]) -> bool:
         """Return whether a subprocess is the test's own and runs: not an older one's, nor a wider fixture's."""
@@ -262,43 +274,43 @@ class Desk:
         error = self._reader.age_error
         return not any(end_ago - error <= age <= start_ago + error for start_ago, end_ago in wider)
 
-    def _usage(self, process: TestProcess, _session: Session, _message: dict[str, Any]) -> dict[str, object]:
+    def _usage(self, process: TestProcess, _session: Session, _ask: protocol.AskUsage) -> protocol.SessionUsage:
+        total = self._relief.measure()
         everyone = sorted([process.member, *process.subprocesses], key=_estimate, reverse=True)
         account = process.account
-        return {
-            "total": self._relief.measure(),
-            "limit": self._relief.usual_limit,
-            "held": process.held(),
-            "added": process.added(account),
-            "peak": max(account.peak_total, process.held()),
-            "processes": [self._figure(process, member) for member in everyone],
-            "elapsed": self._relief.elapsed(),
-        }
+        return protocol.SessionUsage(
+            total=total,
+            limit=self._relief.usual_limit,
+            held=process.held(),
+            added=process.added(account),
+            peak=max(account.peak_total, process.held()),
+            elapsed=self._relief.elapsed(),
+            processes=[self._figure(process, member) for member in everyone],
+        )
 
-    def _block(self, process: TestProcess, _session: Session, message: dict[str, Any]) -> dict[str, object]:
+    def _begin_block(self, process: TestProcess, _session: Session, block: protocol.BeginBlock) -> protocol.Done:
         self._relief.measure()
         before = {member: process.size_of(member) for member in process.subprocesses}
         base = process.member.resident + process.member.swapped
-        process.block = Account(process.account.number, base, int(message.get("limit", 0)), before)
+        process.block = Account(process.account.number, base, block.limit, before)
         self._relief.forget_told(process)
-        return {"base": base}
+        return protocol.Done()
 
-    def _unblock(self, process: TestProcess, _session: Session, _message: dict[str, Any]) -> dict[str, object]:
+    def _end_block(self, process: TestProcess, _session: Session, _end: protocol.EndBlock) -> protocol.Breaches:
         """End a block. Its breaches are told here, and once more when the phase is over, for the report."""
         process.block = None
         self._relief.over(process)
         untold = process.breaches[len(process.breaches) - process.untold :] if process.untold else []
-        return {"breaches": [record for record in untold if record["kind"] == BLOCK]}
+        return protocol.Breaches([breach for breach in untold if breach.kind == BLOCK])
 
-    def _killed(self, _process: TestProcess, session: Session, message: dict[str, Any]) -> dict[str, object]:
-        worker = message.get("worker")
-        self._see_it_end(worker, session)
+    def _death(self, _process: TestProcess, session: Session, ask: protocol.AskDeath) -> Death:
+        self._see_it_end(ask.worker, session)
         for ended in reversed(self._relief.ended):
-            if ended.name == worker and ended.session == session.name:
+            if ended.name == ask.worker and ended.session == session.name:
                 return self.death_of(ended)
-        return {"by": "elsewhere"}
+        return Death(by=BY_ANOTHER_GUARD, worker=ask.worker)
 
-    def _see_it_end(self, worker: object, session: Session) -> None:
+    def _see_it_end(self, worker: str, session: Session) -> None:
         """Wait until a worker that closed its pipes is dead: exiting takes it some ms, longer where memory is full."""
         deadline = time.monotonic() + END_PATIENCE
         for process in list(self._relief.processes.values()):
@@ -308,47 +320,46 @@ class Desk:
                 if self._reader.state(process.member) in ENDED:
                     self._tree.drop(process.member)
 
-    def death_of(self, process: TestProcess) -> dict[str, object]:
+    def death_of(self, process: TestProcess) -> Death:
         """Return how a pytest process ended, from evidence only."""
-        facts: dict[str, object] = {
-            "test": process.activity.name,
-            "line": process.activity.line,
-            "phase": process.phase,
-            "held": process.last_held,
-            "peak": max(process.account.peak_total, process.last_held),
-            "worker": process.name,
-            "pid": process.member.pid,
-        }
-        if process.killed_for is not None:
-            return {**facts, "by": "memguard", "record": process.killed_for}
-        evidence = self._kernel.evidence(sigkill_seen=True)
-        return {**facts, "by": "kernel-oom", "evidence": evidence} if evidence else {**facts, "by": "unknown"}
+        evidence = self._kernel.evidence(sigkill_seen=True) if process.killed_for is None else None
+        by = BY_MEMGUARD if process.killed_for is not None else BY_KERNEL if evidence else BY_UNKNOWN
+        return Death(
+            by=by,
+            pid=process.member.pid,
+            worker=process.name,
+            test=process.activity.name,
+            line=process.activity.line,
+            phase=process.phase,
+            held=process.last_held,
+            peak=max(process.account.peak_total, process.last_held),
+            breach=process.killed_for,
+            evidence=evidence or "",
+        )
 
-    def _left(self, _process: TestProcess, session: Session, _message: dict[str, Any]) -> dict[str, object]:
+    def _leftovers(self, _process: TestProcess, session: Session, _ask: protocol.AskLeftovers) -> protocol.Leftovers:
         workers = self._relief.processes
         left = [
             self._figure(process, member)
             for process in self._of(session)
             for member in process.subprocesses
-            if member.pid not in workers and self._reader.state(member) not in ENDED and not self._is_helper(member)
+            if member.pid not in workers and self._is_left(member)
         ]
-        return {"left": left}
+        return protocol.Leftovers(left)
 
-    def _kill(self, process: TestProcess, _session: Session, message: dict[str, Any]) -> dict[str, object]:
+    def _kill(self, process: TestProcess, _session: Session, kill: protocol.Kill) -> protocol.Done:
         """End the leftovers of a test, and what they started."""
-        wanted = set(message.get("pids", ()))
-        chosen = {member for member in process.subprocesses if member.pid in wanted}
-        return {"killed": self._relief.end(process, chosen)}
+        wanted = set(kill.pids)
+        self._relief.end(process, {member for member in process.subprocesses if member.pid in wanted})
+        return protocol.Done()
 
-    def _goodbye(self, process: TestProcess, session: Session, message: dict[str, Any]) -> dict[str, object]:
-        if process is not session.root:
-            self._relief.farewell(process)
-            return {}
-        killed = self.end_session(session)
+    def _goodbye(self, process: TestProcess, session: Session, goodbye: protocol.Goodbye) -> protocol.Done:
+        if process is session.root:
+            self.end_session(session)
+            session.status = goodbye.status
+            session.is_settled = True
         self._relief.farewell(process)
-        session.status = int(message.get("status", 0))
-        session.is_settled = True
-        return {"killed": killed}
+        return protocol.Done()
 
     def settle(self) -> None:
         """Tell how sessions died that said no goodbye, and end what they left."""
@@ -363,16 +374,16 @@ class Desk:
                     process.look_at_board()  # what was shown last, maybe since the last look
                 deaths = [self.death_of(process) for process in self._of(session) if process.activity.phase]
                 earlier = [
-                    record
+                    breach
                     for process in self._of(session)
-                    for record in process.breaches
-                    if record["action"] != "none" and not _is_of_death(record, process)
+                    for breach in process.breaches
+                    if breach.action != NOTHING and not _is_of_death(breach, process)
                 ]
                 assert session.root is not None
                 death = self.death_of(session.root)
                 killed = self.end_session(session)
-                tell(self._console, session.facts, death, deaths, killed)
-                tell_ci(self._console, session.facts, death, deaths, earlier, self._relief.run(), self._relief.points())
+                tell(self._console, session.hello, death, deaths, killed)
+                tell_ci(self._console, session.hello, death, deaths, earlier, self._relief.run(), self._relief.points())
 
     def _tell_kills(self, session: Session) -> None:
         """Say which workers were killed, where the session's first process is on another host and cannot ask."""
@@ -432,21 +443,23 @@ class Desk:
         known = [*self._relief.processes.values(), *self._relief.ended]
         return [process for process in known if process.session == session.name]
 
-    def _figure(self, process: TestProcess, member: Member) -> dict[str, object]:
-        return {**self._relief.figure(member), "test": process.started_by.get(member, ""), "worker": process.name}
+    def _figure(self, process: TestProcess, member: Member) -> ProcessFigure:
+        figure = self._relief.figure(member)
+        figure.test = process.started_by.get(member, "")
+        return figure
 
 
-_HANDLERS: dict[str, Callable[[Desk, TestProcess, Session, dict[str, Any]], dict[str, object]]] = {
-    "mark": Desk._mark,  # noqa: SLF001 - this table belongs to the class
-    "over": Desk._over,  # noqa: SLF001
-    "finished": Desk._finished,  # noqa: SLF001
-    "usage": Desk._usage,  # noqa: SLF001
-    "block": Desk._block,  # noqa: SLF001
-    "unblock": Desk._unblock,  # noqa: SLF001
-    "killed": Desk._killed,  # noqa: SLF001
-    "left": Desk._left,  # noqa: SLF001
-    "kill": Desk._kill,  # noqa: SLF001
-    "goodbye": Desk._goodbye,  # noqa: SLF001
+_HANDLERS: dict[type[protocol.Operation], Callable[[Desk, TestProcess, Session, Any], JsonObject]] = {
+    protocol.Mark: Desk._mark,  # noqa: SLF001 - this table belongs to the class
+    protocol.PhaseOver: Desk._over,  # noqa: SLF001
+    protocol.Finished: Desk._finished,  # noqa: SLF001
+    protocol.AskUsage: Desk._usage,  # noqa: SLF001
+    protocol.BeginBlock: Desk._begin_block,  # noqa: SLF001
+    protocol.EndBlock: Desk._end_block,  # noqa: SLF001
+    protocol.AskDeath: Desk._death,  # noqa: SLF001
+    protocol.AskLeftovers: Desk._leftovers,  # noqa: SLF001
+    protocol.Kill: Desk._kill,  # noqa: SLF001
+    protocol.Goodbye: Desk._goodbye,  # noqa: SLF001
 }
 
 
@@ -466,9 +479,9 @@ def _is_same_user(link: socket.socket) -> bool:
     return uid in (0, os.getuid())
 
 
-def _is_of_death(record: dict[str, Any], process: TestProcess) -> bool:
+def _is_of_death(breach: Breach, process: TestProcess) -> bool:
     """Return whether a breach is that of the test in which its process was killed."""
-    return process.killed_for is not None and record["number"] == process.killed_for["number"]
+    return process.killed_for is not None and breach.number == process.killed_for.number
 
 
 def _estimate(member: Member) -> int:

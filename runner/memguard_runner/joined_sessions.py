@@ -5,6 +5,7 @@ Every run listens, for no one knows what `npm test` starts; what serves a sessio
 
 from __future__ import annotations
 
+import os
 import select
 
 from pytest_memguard.processes.model import ENDED
@@ -12,8 +13,7 @@ from pytest_memguard.unix_socket import listen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
+    from pytest_memguard.breach import Breach
     from pytest_memguard.config.settings import Settings
     from pytest_memguard.engine.guard import Guard
     from pytest_memguard.engine.meter import Meter
@@ -72,8 +72,8 @@ class Visitors:
         if self._desk is not None:
             self._desk.serve(descriptor)
 
-    def killed(self) -> dict[str, Any] | None:
-        """Return the record of the breach for which a pytest session was killed as a whole; None when none was."""
+    def killed(self) -> Breach | None:
+        """Return the breach for which a pytest session was killed as a whole; None when none was."""
         ended = self._relief.ended if self._relief is not None else []
         records = [each.killed_for for each in ended if each.killed_for is not None and not each.name]
         return records[-1] if records else None
@@ -93,6 +93,7 @@ class Visitors:
 
     def _open_desk(self) -> None:
         from pytest_memguard.session_guard.policy import Relief
+        from pytest_memguard.session_guard.protocol import GuardFacts
         from pytest_memguard.session_guard.server import Desk
 
         assert self._listening is not None
@@ -110,14 +111,15 @@ class Visitors:
             reader=self._reader,
             kernel=self._kernel,
             console=self._console,
-            facts={
-                "limit": limit,
-                "source": source,
-                "floor": self._guard.facts.floor,
-                "floorSource": self._guard.facts.floor_source,
-                "reader": self._reader.name,
-                "run": self._guard.facts.identifier,
-                "log": self._guard.facts.log or "",
-            },
+            facts=GuardFacts(
+                limit=limit,
+                source=source,
+                floor=self._guard.facts.floor,
+                floor_source=self._guard.facts.floor_source,
+                reader=self._reader.name,
+                run=self._guard.facts.identifier,
+                log=self._guard.facts.log or "",
+                guard=os.getpid(),
+            ),
         )
         self._guard.policy = self._relief = relief

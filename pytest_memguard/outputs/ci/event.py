@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pytest_memguard import events
+from pytest_memguard.breach import BY_KERNEL, BY_MEMGUARD, KILLED_PYTEST, REFUSED
 from pytest_memguard.errors import printable
 from pytest_memguard.outputs.text import breach_report, postmortem
 from pytest_memguard.session_guard import death as aftermath
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
+    from pytest_memguard.breach import Breach, Death
     from pytest_memguard.events import Outcome, Run
 
 ERROR, WARNING, NOTICE = "error", "warning", "notice"
@@ -20,10 +20,10 @@ class Incident:
     """Something that a CI should show: how bad, in a few words, in full, and the test it is about.
 
     `test` is a nodeid, "" where there is none; `file` is that of the test, relative to pytest's root folder, and `line`
-    counts from 1 (0: not known). `record` is the breach that it is about, as the guard described it.
+    counts from 1 (0: not known). `breach` is the one that it is about.
     """
 
-    __slots__ = ("file", "level", "line", "lines", "record", "test", "title")
+    __slots__ = ("breach", "file", "level", "line", "lines", "test", "title")
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class Incident:
         test: str = "",
         file: str = "",
         line: int = 0,
-        record: dict[str, Any] | None = None,
+        breach: Breach | None = None,
     ) -> None:
         self.level = level
         self.title = title
@@ -42,7 +42,7 @@ class Incident:
         self.test = printable(test)
         self.file = file or file_of(test)
         self.line = line if file or self.file else 0
-        self.record = record
+        self.breach = breach
 
 
 def file_of(nodeid: str) -> str:
@@ -69,26 +69,25 @@ def of_run(run: Run, outcome: Outcome) -> Incident | None:
     return None
 
 
-def of_breach(record: dict[str, Any], level: str, *, file: str = "", line: int = 0) -> Incident:
+def of_breach(breach: Breach, level: str, *, file: str = "", line: int = 0) -> Incident:
     """Return what a CI is told of a limit that was passed in a test; `file` and `line` where the test stands."""
-    name = record["test"]
     return Incident(
         level,
-        _title_of(record),
-        [printable(name), *breach_report.describe(record)],
-        test=name,
+        _title_of(breach),
+        [printable(breach.test), *breach_report.describe(breach)],
+        test=breach.test,
         file=file,
-        line=line or int(record.get("line", 0)),
-        record=record,
+        line=line or breach.line,
+        breach=breach,
     )
 
 
-def _title_of(record: dict[str, Any]) -> str:
-    if record["action"] == "killed pytest":
-        return f"memguard killed worker {record['worker']}" if record["worker"] else "memguard killed pytest"
-    if record.get("shortage"):
-        return f"{record['shortage']['place']} ran short of memory"
-    return "a block was refused" if record["action"] == "refused" else "memory limit passed"
+def _title_of(breach: Breach) -> str:
+    if breach.action == KILLED_PYTEST:
+        return f"memguard killed worker {breach.worker}" if breach.worker else "memguard killed pytest"
+    if breach.shortage is not None:
+        return f"{breach.shortage.place} ran short of memory"
+    return "a block was refused" if breach.action == REFUSED else "memory limit passed"
 
 
 def of_kernel_kill(test: str, text: str, *, file: str = "", line: int = 0) -> Incident:
@@ -96,15 +95,14 @@ def of_kernel_kill(test: str, text: str, *, file: str = "", line: int = 0) -> In
     return Incident(ERROR, "the kernel's OOM killer was at work", text.splitlines(), test=test, file=file, line=line)
 
 
-def of_death(death: dict[str, Any], running: list[dict[str, Any]]) -> Incident:
+def of_death(death: Death, running: list[Death]) -> Incident:
     """Return what a CI is told when pytest died without a goodbye; `running` are those that had a test."""
-    first: dict[str, Any] = running[0] if running else {}
-    title = {"memguard": "memguard killed pytest", "kernel-oom": "the kernel's OOM killer was at work"}
+    title = {BY_MEMGUARD: "memguard killed pytest", BY_KERNEL: "the kernel's OOM killer was at work"}
     return Incident(
         ERROR,
-        title.get(death["by"], "pytest died"),
+        title.get(death.by, "pytest died"),
         aftermath.lines(death, running, 0),
-        test=first.get("test", ""),
-        line=int(first.get("line", 0)),
-        record=death.get("record"),
+        test=running[0].test if running else "",
+        line=running[0].line if running else 0,
+        breach=death.breach,
     )

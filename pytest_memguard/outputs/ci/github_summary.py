@@ -17,7 +17,6 @@ from pytest_memguard.units import MB, format_seconds, format_size
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
 
     from pytest_memguard.events import Outcome, Run
 
@@ -159,15 +158,15 @@ def append(path: str, text: str) -> str:
 
 
 def _row(incident: Incident) -> list[str]:
-    record: dict[str, Any] | None = incident.record
-    if record is None:
+    breach = incident.breach
+    if breach is None:
         return []
     from pytest_memguard.outputs.text.breach_report import done, headline
 
     return [
         code(incident.test),
-        plain(headline(record)),
-        "; ".join(plain(line) for line in done(record)),
+        plain(headline(breach)),
+        "; ".join(plain(line) for line in done(breach)),
     ]
 
 

@@ -22,7 +22,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pytest_memguard.events import Outcome, ProcessFigure, Run, Snapshot
+    from pytest_memguard.breach import Breach
+    from pytest_memguard.events import Outcome, ProcessFigure, Run, Shortage, Snapshot
 
 TEST = "test"  # the event of `memguard notify`
 COMMAND_SHOWN = 60  # characters: a desktop shows two or three lines of 40 to 60
@@ -72,11 +73,11 @@ def of_warning(snapshot: Snapshot) -> Announcement:
 
 
 def of_end(
-    run: Run, outcome: Outcome, occasions: tuple[str, ...], record: dict[str, Any] | None = None
+    run: Run, outcome: Outcome, occasions: tuple[str, ...], killed_for: Breach | None = None
 ) -> Announcement | None:
     """Return what there is to tell at the end of a run; None when nobody wants to know.
 
-    `record` is that of the breach for which a session of pytest was killed.
+    `killed_for` is the breach for which a session of pytest was killed.
     """
     was_killed = outcome.verdict in KILLS
     if FINISH not in occasions and not (was_killed and KILL in occasions):
@@ -84,7 +85,7 @@ def of_end(
     breach = outcome.breach
     facts = {
         **_about(run),
-        **(_held(breach) if breach is not None else _recorded(record) if record is not None else {}),
+        **(_held(breach) if breach is not None else _of_session(killed_for) if killed_for is not None else {}),
         "verdict": outcome.verdict,
         "exitStatus": outcome.status,
         "elapsedSeconds": round(breach.elapsed if breach is not None else outcome.elapsed, 3),
@@ -96,10 +97,10 @@ def of_end(
     if outcome.verdict == events.MEMORY:
         why, who = peak, ""
         if breach is not None:
-            why, who = _why(breach.total, run.limit, _shortage(breach)), _who(breach)
-        elif record is not None:
-            why = _why(record["amount"], record["limit"], record.get("shortage"))
-            who = f"; running: {shorten(record['test'], TEST_SHOWN)}" if record["test"] else ""
+            why, who = _why(breach.total, run.limit, breach.shortage), _who(breach)
+        elif killed_for is not None:
+            why = _why(killed_for.amount, killed_for.limit, killed_for.shortage)
+            who = f"; running: {shorten(killed_for.test, TEST_SHOWN)}" if killed_for.test else ""
         return Announcement(KILL, "memguard stopped a command", f"{_name(run)}: {why}{who}", facts)
     if outcome.verdict == events.KERNEL_OOM:
         title = "The kernel's OOM killer was at work"
@@ -158,12 +159,9 @@ def _held(snapshot: Snapshot) -> dict[str, Any]:
         "peakMB": megabytes(snapshot.total),
         "elapsedSeconds": round(snapshot.elapsed, 3),
         "processCount": snapshot.count,
-        "processes": [
-            {"pid": process.pid, "command": process.command, "memoryMB": megabytes(process.size)}
-            for process in snapshot.processes
-        ],
+        "processes": _figures(snapshot.processes),
     }
-    facts |= _short(_shortage(snapshot))
+    facts |= _short(snapshot.shortage)
     if snapshot.processes:
         facts["process"] = _figure(snapshot.processes[0])
     if snapshot.tests:
@@ -172,40 +170,34 @@ def _held(snapshot: Snapshot) -> dict[str, Any]:
     return facts
 
 
-def _recorded(record: dict[str, Any]) -> dict[str, Any]:
-    processes = [
-        {"pid": process["pid"], "command": process["command"], "memoryMB": megabytes(process["size"])}
-        for process in record["processes"]
-    ]
+def _of_session(breach: Breach) -> dict[str, Any]:
     return {
-        "memoryMB": megabytes(record["total"]),
-        "processCount": len(processes) + int(record["otherCount"]),
-        "processes": processes,
-        "test": shorten(record["test"], TEST_SHOWN),
-        "worker": record["worker"],
-        **_short(record.get("shortage")),
+        "memoryMB": megabytes(breach.total),
+        "processCount": len(breach.processes) + breach.other_count,
+        "processes": _figures(breach.processes),
+        "test": shorten(breach.test, TEST_SHOWN),
+        "worker": breach.worker,
+        **_short(breach.shortage),
     }
 
 
-def _shortage(snapshot: Snapshot) -> dict[str, Any] | None:
-    """Describe the machine's shortage as a record has it; None when it was the limit that was passed."""
-    shortage = snapshot.shortage
+def _figures(processes: list[ProcessFigure]) -> list[dict[str, Any]]:
+    return [
+        {"pid": process.pid, "command": process.command, "memoryMB": megabytes(process.size)} for process in processes
+    ]
+
+
+def _short(shortage: Shortage | None) -> dict[str, Any]:
     if shortage is None:
-        return None
-    return {"available": shortage.available, "floor": shortage.floor, "place": shortage.place}
-
-
-def _short(shortage: dict[str, Any] | None) -> dict[str, Any]:
-    if not shortage:
         return {}
-    return {"availableMB": megabytes(shortage["available"]), "floorMB": megabytes(shortage["floor"])}
+    return {"availableMB": megabytes(shortage.available), "floorMB": megabytes(shortage.floor)}
 
 
-def _why(total: int, limit: int, shortage: dict[str, Any] | None) -> str:
-    if not shortage:
+def _why(total: int, limit: int, shortage: Shortage | None) -> str:
+    if shortage is None:
         return f"{format_size(total)} used, limit {format_size(limit)}"
-    left = f"{format_size(shortage['available'])} available, min-available {format_size(shortage['floor'])}"
-    return f"{shortage['place']} ran short, {left}; {format_size(total)} used"
+    available = f"{format_size(shortage.available)} available, min-available {format_size(shortage.floor)}"
+    return f"{shortage.place} ran short, {available}; {format_size(total)} used"
 
 
 def _name(run: Run) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from pytest_memguard.breach import Breach
     from pytest_memguard.events import Outcome, Run, Snapshot
     from pytest_memguard.outputs.console import Console
 
@@ -52,9 +53,9 @@ class Notices:
         if WARNING in self._on:
             self.couriers.send(of_warning(snapshot))
 
-    def ended(self, run: Run, outcome: Outcome, record: dict[str, Any] | None = None) -> None:
+    def ended(self, run: Run, outcome: Outcome, killed_for: Breach | None = None) -> None:
         """Send how the run ended, if anybody wants to know. Nothing of the tree is left by now."""
-        announcement = of_end(run, outcome, self._on, record)
+        announcement = of_end(run, outcome, self._on, killed_for)
         if announcement is not None:
             self.couriers.send(announcement)
 

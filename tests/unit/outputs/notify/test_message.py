@@ -9,6 +9,7 @@ import pytest
 from facts import MB, a_process, a_run, a_snapshot, an_outcome
 
 from pytest_memguard import events
+from pytest_memguard.breach import KILLED_PYTEST, SESSION, Breach
 from pytest_memguard.environ import INTERNAL_VARIABLES
 from pytest_memguard.outputs.notify.message import of_end, of_trial, of_warning, variables
 
@@ -39,18 +40,20 @@ def test_the_test_that_was_running_is_named_rather_than_a_process():
     assert (told.facts["test"], told.facts["worker"]) == ("test_a.py::test_b", "gw1")
 
 
-def test_a_session_that_was_killed_is_told_by_its_record():
-    process = {"pid": 3, "command": "pytest", "size": 500 * MB, "age": 1.0}
-    record = {
-        "amount": 900 * MB,
-        "limit": 850 * MB,
-        "test": "test_a.py::test_b",
-        "total": 910 * MB,
-        "worker": "",
-        "processes": [process],
-        "otherCount": 2,
-    }
-    told = of_end(a_run(), an_outcome(events.MEMORY, 137, peak=920 * MB), ("kill",), record)
+def test_a_session_that_was_killed_is_told_by_the_limit_that_it_passed():
+    killed_for = Breach(
+        kind=SESSION,
+        limit=850 * MB,
+        amount=900 * MB,
+        action=KILLED_PYTEST,
+        test="test_a.py::test_b",
+        phase="call",
+        total=910 * MB,
+        added=800 * MB,
+        processes=[events.ProcessFigure(3, "pytest", 500 * MB, 1.0)],
+        other_count=2,
+    )
+    told = of_end(a_run(), an_outcome(events.MEMORY, 137, peak=920 * MB), ("kill",), killed_for)
     assert told.text == "bun test: 900 MB used, limit 850 MB; running: test_a.py::test_b"
     assert (told.facts["memoryMB"], told.facts["peakMB"], told.facts["processCount"]) == (910, 920, 3)
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_memguard.breach import Breach
+from pytest_memguard.events import ProcessFigure
 from pytest_memguard.outputs.text.breach_report import COMMAND_SHOWN, describe, headline, row
 from pytest_memguard.units import MB
 
-HOG = {"pid": 4711, "command": "python hog.py --mb 900", "size": 612 * MB, "age": 1.5}
-PYTEST = {"pid": 4700, "command": "python -m pytest", "size": 90 * MB, "age": 45.0}
+HOG = ProcessFigure(4711, "python hog.py --mb 900", 612 * MB, 1.5)
+PYTEST = ProcessFigure(4700, "python -m pytest", 90 * MB, 45.0)
 
 
 THERE = "was there before this test: --mem-report shows which tests add memory"
 SAME = "a MemoryError of its own making looks the same"
 
 
-def record(**changes):
+def breach(**changes):
     facts = {
         "kind": "session",
         "test": "test_a.py::test_hog",
@@ -26,24 +28,24 @@ def record(**changes):
         "source": "--mem-limit",
         "amount": 702 * MB,
         "total": 702 * MB,
-        "totalLimit": 700 * MB,
+        "total_limit": 700 * MB,
         "added": 612 * MB,
         "before": 90 * MB,
         "grown": 250 * MB,
-        "grownIn": 1.0,
+        "grown_in": 1.0,
         "processes": [HOG, PYTEST],
-        "otherCount": 0,
-        "otherSize": 0,
+        "other_count": 0,
+        "other_size": 0,
         "elsewhere": 0,
-        "leftBehind": {},
+        "left_behind": {},
         "killed": [HOG],
         "action": "killed",
     }
-    return facts | changes
+    return Breach(**facts | changes)
 
 
 def test_a_breach_reads_from_the_limit_to_what_to_try():
-    assert describe(record()) == [
+    assert describe(breach()) == [
         "memory limit 700 MB (--mem-limit) passed: 702 MB used, during call",
         "added by this test: 612 MB; there before it or held by others: 90 MB; grew 250 MB in the last 1 s (250 MB/s)",
         "    MEMORY      PID    STARTED  COMMAND",
@@ -68,11 +70,11 @@ def test_a_breach_reads_from_the_limit_to_what_to_try():
     ],
 )
 def test_the_headline_is_one_line(changes, expected):
-    assert headline(record(**changes)) == expected
+    assert headline(breach(**changes)) == expected
 
 
 def done(**changes):
-    return [line for line in describe(record(**changes)) if line.startswith("done: ")]
+    return [line for line in describe(breach(**changes)) if line.startswith("done: ")]
 
 
 @pytest.mark.parametrize(
@@ -93,7 +95,7 @@ def test_what_was_done_is_said(changes, expected):
 
 
 def test_of_many_that_were_killed_the_first_are_named():
-    killed = [{**HOG, "pid": pid, "command": "sleep 9"} for pid in range(1, 7)]
+    killed = [ProcessFigure(pid, "sleep 9", 612 * MB, 1.5) for pid in range(1, 7)]
     assert done(killed=killed) == [
         "done: memguard killed 6 processes of this test: 1 sleep 9, 2 sleep 9, 3 sleep 9, 4 sleep 9 and 2 more"
     ]
@@ -119,22 +121,22 @@ def test_of_many_that_were_killed_the_first_are_named():
     ],
 )
 def test_what_to_try_depends_on_whose_limit_it_was(changes, expected):
-    assert describe(record(**changes))[-1] == f"next: {expected}"
+    assert describe(breach(**changes))[-1] == f"next: {expected}"
 
 
 @pytest.mark.parametrize(("amount", "expected"), [(2048, 1), (MB, 2), (3 * MB, 4), (4 * MB, 5), (4 * MB + 1, 6)])
 def test_the_proposal_is_a_quarter_more_than_was_used_and_never_nothing(amount, expected):
-    assert describe(record(kind="test", amount=amount))[-1].endswith(f'(@pytest.mark.mem_limit("{expected}MB"))')
+    assert describe(breach(kind="test", amount=amount))[-1].endswith(f'(@pytest.mark.mem_limit("{expected}MB"))')
 
 
 def test_worker_others_and_what_failed_tests_left_are_named():
     lines = describe(
-        record(
+        breach(
             worker="gw1",
-            otherCount=3,
-            otherSize=12 * MB,
+            other_count=3,
+            other_size=12 * MB,
             elsewhere=40 * MB,
-            leftBehind={"test_a.py::test_hog": 5 * MB, "test_a.py::test_before": 7 * MB},
+            left_behind={"test_a.py::test_hog": 5 * MB, "test_a.py::test_before": 7 * MB},
         )
     )
     assert lines[0].endswith(", during call on worker gw1")
@@ -145,14 +147,14 @@ def test_worker_others_and_what_failed_tests_left_are_named():
 
 
 def test_little_in_other_processes_is_not_worth_a_line():
-    assert "elsewhere" not in "".join(describe(record(elsewhere=MB // 2)))
-    assert not [line for line in describe(record(elsewhere=MB // 2)) if "in other processes" in line]
+    assert "elsewhere" not in "".join(describe(breach(elsewhere=MB // 2)))
+    assert not [line for line in describe(breach(elsewhere=MB // 2)) if "in other processes" in line]
 
 
 @pytest.mark.parametrize(("grown", "seconds"), [(0, 1.0), (-5, 1.0), (5, 0.0)])
 def test_without_growth_nothing_is_said_of_it(grown, seconds):
-    assert "grew" not in describe(record(grown=grown, grownIn=seconds))[1]
+    assert "grew" not in describe(breach(grown=grown, grown_in=seconds))[1]
 
 
 def test_a_long_command_is_shortened():
-    assert len(row({**HOG, "command": "x" * 1000})) < COMMAND_SHOWN + 40
+    assert len(row(ProcessFigure(1, "x" * 1000, 612 * MB, 1.5))) < COMMAND_SHOWN + 40
