@@ -36,12 +36,12 @@ _HOMES = {
     "ProcessFigure": "events",
     "ReadError": "errors",
     "Run": "events",
-    "Settings": "settings",
+    "Settings": "config.settings",
     "Snapshot": "events",
     "UsageError": "errors",
     "format_size": "units",
     "hookimpl": "hookspecs",
-    "load_settings": "config",
+    "load_settings": "config.load",
     "parse_size": "units",
 }
 

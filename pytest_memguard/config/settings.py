@@ -1,20 +1,16 @@
 """The one table of settings: what each is called in a file, a variable and on the command line, and what it accepts.
 
 Everything that knows a setting by name (loader, `--show-config`, error messages, the pytest plugin) reads this table.
-The environment is read here, too, with the names of the guide this project was created from.
 """
 
 from __future__ import annotations
 
-import os
-
-from pytest_memguard.environ import INTERNAL_VARIABLES
-from pytest_memguard.errors import UsageError, printable, quote
+from pytest_memguard.errors import quote
 from pytest_memguard.units import TB, parse_seconds, parse_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
 RUNNER, PYTEST, BOTH = "runner", "pytest", "both"
@@ -69,6 +65,10 @@ class Setting:
         self.default = default  # as a user would write it
         self.help = help
         self.secret = secret  # its value may hold a password or a token: no message quotes it
+
+    def got(self, value: object) -> str:
+        """Return the end of an error's sentence, nothing where the value may hold a secret."""
+        return "" if self.secret else f", got {quote(value)}"
 
 
 def _parse_size(value: object, _written_in_file: bool) -> Any:
@@ -318,8 +318,6 @@ SETTINGS = (
 BY_NAME = {setting.name: setting for setting in SETTINGS}
 BY_KEY = {setting.key: setting for setting in SETTINGS}
 
-PROFILE_VARIABLE = "MEMGUARD_PROFILE"
-
 
 class Settings:
     """The effective settings of one run, and where each came from. Sizes are bytes, durations seconds."""
@@ -393,75 +391,3 @@ def nearest(word: str, known: Iterable[str]) -> str:
     if close:
         return f"(did you mean {close[0]}?)"
     return f"(known are {', '.join(names)})"
-
-
-def read_environment(environ: Mapping[str, str], command: Sequence[str]) -> dict[str, tuple[Any, str]]:
-    """Return name of setting -> (value, variable) for all that `environ` sets for `command`.
-
-    memguard's own variables are all checked; the guide's are read only where they decide, because other programs
-    use such names, too. An empty variable is one that is not set. Raises UsageError.
-    """
-    _check_names(environ)
-    bun_test = is_bun_test(command)
-    found: dict[str, tuple[Any, str]] = {}
-    for setting in SETTINGS:
-        variables = (setting.variable, setting.bun_variable if bun_test else "", setting.generic_variable)
-        for variable in variables:
-            text = environ.get(variable, "") if variable else ""
-            if not text:
-                continue
-            try:
-                found[setting.name] = (setting.parse(text, False), variable)
-            except ValueError as error:
-                cure = "" if variable == setting.variable else f", or set {setting.variable}, which wins"
-                got = f", got {quote(text)}" if not setting.secret else ""
-                raise UsageError(f"{variable}: {error}{got}; correct or unset it{cure}") from None
-            break
-    return found
-
-
-def _check_names(environ: Mapping[str, str]) -> None:
-    known = [setting.variable for setting in SETTINGS] + [PROFILE_VARIABLE]
-    for name in environ:
-        if not name.startswith("MEMGUARD_") or name in known or name in INTERNAL_VARIABLES or not environ[name]:
-            continue
-        raise UsageError(
-            f"{printable(name[:100])}: memguard has no such variable {nearest(name, known)}; correct or unset it"
-        )
-
-
-# Flags whose value is the next word (bun --help, npx --help): it must not be taken for the command's name.
-_FLAGS_WITH_VALUE = {
-    "bun": ("--cwd", "--env-file", "--config", "-c", "--preload", "-r", "--require", "--import", "--filter", "-F",
-            "--shell", "--port", "--conditions", "--define", "-d", "--loader", "-l", "--tsconfig-override"),
-    "bunx": ("-p", "--package", "--cwd", "--env-file", "--registry", "--ca", "--cafile", "--minimum-release-age"),
-    "npx": ("-p", "--package", "-w", "--workspace", "--registry", "--prefix", "--cache", "--loglevel"),
-}  # fmt: skip
-
-
-def is_bun_test(command: Sequence[str]) -> bool:
-    """Tell whether `command` is `bun test`: also by its path, with flags, as `bun run test`, by bunx or npx."""
-    words = list(command)
-    while words:
-        program = os.path.basename(words[0])
-        program = program.partition("@")[0]  # npx bun@1.2 test
-        if program not in _FLAGS_WITH_VALUE:
-            return False
-        words = _without_flags(words[1:], _FLAGS_WITH_VALUE[program])
-        if program != "bun":
-            continue
-        if words[:1] == ["x"]:  # bun x is bunx
-            words[0] = "bunx"
-            continue
-        if words[:1] == ["run"]:
-            words = _without_flags(words[1:], _FLAGS_WITH_VALUE["bun"])
-        return words[:1] == ["test"]
-    return False
-
-
-def _without_flags(words: list[str], with_value: tuple[str, ...]) -> list[str]:
-    """Return `words` from the first on that is neither a flag nor a flag's value."""
-    position = 0
-    while position < len(words) and words[position].startswith("-"):
-        position += 2 if words[position] in with_value else 1
-    return words[position:]

@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from pytest_memguard.config.load import find_config, load_settings
+from pytest_memguard.config.load import load_settings
+from pytest_memguard.config.pyproject import find_config
 from pytest_memguard.config.settings import PYTEST, Settings
 from pytest_memguard.environ import SOCKET
 from pytest_memguard.errors import MemguardError, UsageError, quote

@@ -13,7 +13,8 @@ import pytest
 from keeping import Written
 from runs import PATIENCE
 
-from pytest_memguard.config.load import find_config, load_settings
+from pytest_memguard.config.load import load_settings
+from pytest_memguard.config.pyproject import find_config
 from pytest_memguard.system import memory
 
 MB = 1 << 20

@@ -10,7 +10,8 @@ import sys
 import pytest
 from keeping import Written, guarded, python_holding
 
-from pytest_memguard.config.load import find_config, load_settings
+from pytest_memguard.config.load import load_settings
+from pytest_memguard.config.pyproject import find_config
 
 if sys.version_info >= (3, 11):
     import tomllib

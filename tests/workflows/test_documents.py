@@ -14,8 +14,9 @@ from runs import ROOT
 from memguard_runner import cli as runner_options
 from memguard_runner.companion.main import COMMANDS, build_parser
 from pytest_memguard import plugin
+from pytest_memguard.config.environment import PROFILE_VARIABLE
 from pytest_memguard.config.load import load_settings
-from pytest_memguard.config.settings import PROFILE_VARIABLE, SETTINGS
+from pytest_memguard.config.settings import SETTINGS
 from pytest_memguard.environ import INTERNAL_VARIABLES
 from pytest_memguard.errors import UsageError
 

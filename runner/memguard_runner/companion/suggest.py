@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pytest_memguard.analysis.model import RunFacts
     from pytest_memguard.analysis.past_runs import PastRun
     from pytest_memguard.analysis.suggested_limit import Advice
-    from pytest_memguard.config.load import ConfigFile
+    from pytest_memguard.config.tables import ConfigFile
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_memguard.analysis.command_prefix import prefix_of
-from pytest_memguard.config.load import ConfigFile
+from pytest_memguard.config.tables import ConfigFile
 
 PREFIXES = {
     "bun test": "bun test",

@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pytest_memguard
+from pytest_memguard.config.environment import is_bun_test
 from pytest_memguard.config.load import load_settings
-from pytest_memguard.config.settings import PYTEST, RUNNER, SETTINGS, is_bun_test
+from pytest_memguard.config.settings import PYTEST, RUNNER, SETTINGS
 from pytest_memguard.errors import UsageError
 from pytest_memguard.system import memory
 from pytest_memguard.units import MB

@@ -9,8 +9,10 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from pytest_memguard.analysis import past_runs
-from pytest_memguard.config.load import find_config, load_settings
-from pytest_memguard.config.settings import PROFILE_VARIABLE, PYTEST, read_environment
+from pytest_memguard.config.environment import PROFILE_VARIABLE, read_environment
+from pytest_memguard.config.load import load_settings
+from pytest_memguard.config.pyproject import find_config
+from pytest_memguard.config.settings import PYTEST
 from pytest_memguard.environ import READER
 from pytest_memguard.errors import MemguardError, printable, reason_of
 from pytest_memguard.outputs.log import kept_sink

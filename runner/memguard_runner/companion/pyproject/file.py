@@ -8,7 +8,8 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING, Any
 
-from pytest_memguard.config.load import MARKED, find_config, load_settings
+from pytest_memguard.config.load import load_settings
+from pytest_memguard.config.pyproject import MARKED, find_config
 from pytest_memguard.errors import UsageError, printable
 
 if sys.version_info >= (3, 11):
@@ -19,7 +20,7 @@ else:
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_memguard.config.load import ConfigFile
+    from pytest_memguard.config.tables import ConfigFile
 
 NAME = "pyproject.toml"
 BYTE_ORDER_MARK = "\ufeff"
