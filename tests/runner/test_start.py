@@ -117,7 +117,7 @@ def test_a_quiet_guard_never_loads_what_costs_megabytes(memguard: Memguard) -> N
 def test_a_quiet_guard_does_not_load_what_only_a_kill_needs(memguard: Memguard) -> None:
     (memguard.folder / "pyproject.toml").write_text("[tool.memguard]\nkeep = 0\n")
     loaded = record(memguard, "/bin/true").in_the_guard()
-    for late in ("postmortem", "notification", "log", "runfolder", "kept", "status"):
+    for late in ("text", "notify", "log", "ci", "status_line"):
         assert f"pytest_memguard.outputs.{late}" not in loaded
     assert not any(name.startswith("watchfiles") for name in loaded)
 
@@ -126,7 +126,7 @@ def test_a_quiet_guard_does_not_load_what_only_a_kill_needs(memguard: Memguard) 
 def test_what_keeps_a_log_is_loaded_when_all_is_over(memguard: Memguard) -> None:
     loaded = record(memguard, "/bin/true").in_order()
     ours = [name for name in loaded if name.startswith("pytest_memguard")]
-    outputs = {f"pytest_memguard.outputs.{name}" for name in ("log", "runfolder", "scribe")}
+    outputs = {f"pytest_memguard.outputs.log.{name}" for name in ("file_sink", "folder", "background_writer")}
     assert set(ours[-4:]) == {*outputs, "pytest_memguard.jsonline"}
 
 
