@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_memguard.analysis.past_runs import PastRun
-    from pytest_memguard.config.load import ConfigFile
+    from pytest_memguard.config.tables import ConfigFile
 
 
 def project_runs(root: str) -> list[PastRun]:
