@@ -14,6 +14,7 @@ KB = 1024
 MB = 1024 * KB
 GB = 1024 * MB
 TB = 1024 * GB
+UNLIMITED = 1 << 62  # bytes: more than anybody holds
 
 EXPECTED_SIZE = "expected a size such as 800, 800MB, 1.5G or 50%"
 EXPECTED_SECONDS = "expected a number of seconds such as 3, 0.5, 500ms or 1m"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_memguard.errors import MemguardError, UsageError, quote
 from pytest_memguard.outputs.log import folder, kept_sink
-from pytest_memguard.processes.model import EVERYTHING
+from pytest_memguard.units import UNLIMITED
 
 from . import fields
 
@@ -33,7 +33,7 @@ class PastRun:
     directory: str
     started: float  # since the epoch
     duration: float  # until its last line
-    limit: int  # EVERYTHING: none, for the tree as a whole
+    limit: int  # UNLIMITED: none, for the tree as a whole
     limit_source: str
     state: str  # ended, running, or no end: the guard was killed, or the machine stopped
     verdict: str | None
@@ -118,7 +118,7 @@ def _read(number: int, path: str) -> PastRun:
         directory=fields.text(first.get("directory")),
         started=fields.moment(first.get("timestamp")) or 0.0,
         duration=fields.seconds(last.get("elapsedSeconds")) or 0.0,
-        limit=EVERYTHING if limit is None else limit,
+        limit=UNLIMITED if limit is None else limit,
         limit_source=fields.text(first.get("limitSource")),
         state=ENDED if has_ended else RUNNING if in_use else NO_END,
         verdict=(fields.text(last.get("verdict")) or None) if has_ended else None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pytest_memguard.processes.model import Reading
+    from .meter import Reading
 
 WITHIN = "within"
 DOUBT = "doubt"  # the bounds leave it open: the footprint must be measured
@@ -23,14 +23,14 @@ class Budget:
         self.warn = warn
 
 
-def judge(reading: Reading, budget: Budget) -> str:
+def classify(reading: Reading, budget: Budget) -> str:
     """Return WITHIN, DOUBT or OVER."""
     if reading.low > budget.limit:
         return OVER
     return DOUBT if reading.high > budget.limit else WITHIN
 
 
-def must_hold_still(speed: float, cost: float, budget: Budget) -> bool:
+def must_freeze(speed: float, cost: float, budget: Budget) -> bool:
     """Return whether a tree growing at `speed` (bytes/s) has to be stopped while it is measured for `cost` seconds."""
     return speed * cost > budget.limit * OVERSHOOT_SHARE
 

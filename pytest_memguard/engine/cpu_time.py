@@ -7,6 +7,8 @@ look at its memory). With 300 idle members that is the difference between 4 % of
 
 from __future__ import annotations
 
+from pytest_memguard.processes.model import SPEED_OF_ONE_CPU
+
 from . import polling
 
 TYPE_CHECKING = False
@@ -21,44 +23,44 @@ FEW_CLOCKS = 32  # members whose own clocks are read (15 us) rather than the mac
 SHARE_TO_SPEND = 0.5  # of the headroom: what CPU time cannot tell (a huge page is 2 MB at once) fits in the other half
 
 
-class Idleness:
-    """Keeps the CPU time at the last look and tells what is certainly left of the headroom since."""
+class CpuTimeBound:
+    """Keeps the CPU time at the last look and tells how much headroom certainly remains since."""
 
     def __init__(self, reader: Reader, tree: Tree, processors: int) -> None:
         self._reader = reader
         self._tree = tree
         self._processors = processors
         self._headroom = 0
-        self._machine: float | None = None
-        self._worked: float | None = None
+        self._of_system: float | None = None
+        self._of_members: float | None = None
 
     def looked(self, headroom: int) -> None:
         """Take note of a look that left `headroom` bytes below the limit."""
         self._headroom = headroom
         # With less to lose than the error of the machine's figure, it cannot help.
-        near = headroom * SHARE_TO_SPEND < MACHINE_ERROR * polling.SPEED_OF_ONE_CPU
-        self._machine = None if near else self._reader.busy()
-        self._worked = None if headroom < LEAST_HEADROOM else self._reader.worked(self._tree.members.values())
+        near = headroom * SHARE_TO_SPEND < MACHINE_ERROR * SPEED_OF_ONE_CPU
+        self._of_system = None if near else self._reader.system_cpu_time()
+        self._of_members = None if headroom < LEAST_HEADROOM else self._reader.cpu_time(self._tree.members.values())
 
-    def headroom_left(self, speed: float) -> int:
-        """Return bytes that are certainly left, 0 when it is time for a look. `speed` is bytes/s of all CPUs."""
-        one = speed * polling.SPEED_OF_ONE_CPU / polling.plausible_speed(self._processors)
-        busy = None
+    def remaining_headroom(self, speed: float) -> int:
+        """Return bytes that certainly remain, 0 when it is time for a look. `speed` is bytes/s of all CPUs."""
+        one = speed * SPEED_OF_ONE_CPU / polling.plausible_speed(self._processors)
+        of_system = None
         # The machine's figure costs the least, but its error costs headroom, and that costs further looks.
-        if self._machine is not None and (self._worked is None or len(self._tree.members) > FEW_CLOCKS):
-            busy = self._reader.busy()
-            left = self._after(self._machine, busy, MACHINE_ERROR, one)
-            if left > 0:
-                return left
-        if self._worked is None:
+        if self._of_system is not None and (self._of_members is None or len(self._tree.members) > FEW_CLOCKS):
+            of_system = self._reader.system_cpu_time()
+            remaining = self._after(self._of_system, of_system, MACHINE_ERROR, one)
+            if remaining > 0:
+                return remaining
+        if self._of_members is None:
             return 0
         if (self._reader.forked() or self._tree.has_undecided()) and self._tree.scan():
             return 0
-        worked = self._reader.worked(self._tree.members.values())
-        left = self._after(self._worked, worked, 0.0, one)
-        if left > 0:  # reckon from here on: others, and the guard itself, have made the machine's figure useless
-            self._headroom, self._worked, self._machine = left, worked, busy
-        return left
+        of_members = self._reader.cpu_time(self._tree.members.values())
+        remaining = self._after(self._of_members, of_members, 0.0, one)
+        if remaining > 0:  # reckon from here on: others, and the guard itself, have made the machine's figure useless
+            self._headroom, self._of_members, self._of_system = remaining, of_members, of_system
+        return remaining
 
     def _after(self, before: float | None, now: float | None, error: float, speed: float) -> int:
         if before is None or now is None:

@@ -1,4 +1,4 @@
-"""Acting on the tree: hold it still, end it, and look again before believing it.
+"""Acting on the tree: freeze it, end it, and look again before believing it.
 
 Every pass over the members is followed by a scan for those that were forked during the pass, until none is new.
 """
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
     from pytest_memguard.processes.model import Member, Reader
 
-    from .tree import Branch, Tree
+    from .tree import Subtree, Tree
 
 STOP_PATIENCE = 0.05  # seconds for everyone to stop; mmap(MAP_POPULATE) heeds SIGKILL only, and is seen growing
 LOOK_WHILE_ENDING = 0.002  # seconds between two looks while the tree ends
 LOOK_FOR_STOP = 0.0005
-PASSES_PATIENCE = 0.5  # seconds to catch up with a tree that forks meanwhile; then the next rung of the ladder is tried
+PASSES_PATIENCE = 0.5  # seconds to catch up with a tree that forks meanwhile; then the next stage is tried
 
 
 class Ending:
@@ -41,25 +41,25 @@ class Ending:
 class Enforcer:
     """Stops, continues and ends the members of a tree."""
 
-    def __init__(self, tree: Tree | Branch, reader: Reader, reap: Callable[[], object]) -> None:
+    def __init__(self, tree: Tree | Subtree, reader: Reader, reap: Callable[[], object]) -> None:
         """`reap` collects the guard's own children that ended, so that no zombie is taken for a survivor."""
         self._tree = tree
         self._reader = reader
         self._reap = reap
-        self._held: list[Member] = []
+        self._frozen: list[Member] = []
         self._stopped: set[Member] = set()
         self._killed: set[Member] = set()
         self._refused: set[Member] = set()
 
-    def hold_still(self) -> list[Member]:
+    def freeze(self) -> list[Member]:
         """SIGSTOP every member until no new one appears, for PASSES_PATIENCE; return those not stopped before.
 
-        The list is completed by `wait_until_still`, whom a fork that was under way can show newcomers.
+        The list is completed by `wait_until_frozen`, whom a fork that was under way can show newcomers.
         """
-        self._held = []
+        self._frozen = []
         self._stopped = set()
         self._stop_the_others()
-        return self._held
+        return self._frozen
 
     def _stop_the_others(self) -> None:
         deadline = time.monotonic() + PASSES_PATIENCE
@@ -71,10 +71,10 @@ class Enforcer:
             for member in fresh:
                 self._stopped.add(member)
                 if self._reader.state(member) != "stopped" and self._send(member, signals.SIGSTOP):
-                    self._held.append(member)
+                    self._frozen.append(member)
             self._tree.scan()
 
-    def wait_until_still(self, limit: int) -> bool:
+    def wait_until_frozen(self, limit: int) -> bool:
         """Wait until all members stand still; return False when some grow in spite of it and have passed `limit`.
 
         Whoever neither stops nor grows (uninterruptible sleep, the parent of a vfork) is waited for STOP_PATIENCE.
@@ -95,8 +95,8 @@ class Enforcer:
             time.sleep(LOOK_FOR_STOP)
         return True
 
-    def let_go(self, members: list[Member]) -> None:
-        """SIGCONT members that `hold_still` stopped."""
+    def thaw(self, members: list[Member]) -> None:
+        """SIGCONT members that `freeze` stopped."""
         for member in members:
             self._send(member, signals.SIGCONT)
 
@@ -105,28 +105,28 @@ class Enforcer:
     ) -> Ending:
         """End the tree: SIGTERM, `grace` seconds, SIGKILL. `wait(seconds)` returns True when there is no more time.
 
-        `stopped` says that the members hold still and need SIGCONT to hear SIGTERM; `hurry` begins with SIGKILL.
+        `stopped` says that the members are frozen and need SIGCONT to hear SIGTERM; `hurry` begins with SIGKILL.
         """
         started = time.monotonic()
         ending = Ending()
         asked: set[Member] = set()
-        rung = termination.Rung(termination.STOPPED, started)
+        stage = termination.Stage(termination.STOPPED, started)
         ceiling = self._held_for_certain() + termination.growth_allowance(limit)
         while True:
             alive = self._alive()
-            rung = termination.climb(
-                rung,
+            stage = termination.next_stage(
+                stage,
                 alive=len([member for member in alive if member not in self._refused]),
                 growing=self._held_for_certain() > ceiling,
                 hurry=hurry,
                 now=time.monotonic(),
                 grace=grace,
             )
-            if rung.state == termination.ENDED:
+            if stage.state == termination.DONE:
                 break
-            if rung.state == termination.TERMINATING:
+            if stage.state == termination.TERMINATING:
                 self._ask_to_end(alive, asked, stopped=stopped)
-            elif rung.state == termination.KILLING:
+            elif stage.state == termination.KILLING:
                 self._kill(alive)
             hurry = wait(LOOK_WHILE_ENDING) or hurry
         ending.seconds = time.monotonic() - started
@@ -175,7 +175,7 @@ class Enforcer:
 
     def _held_for_certain(self) -> int:
         members = self._tree.members
-        _, _, gone = self._reader.weigh(members.values())
+        _, _, gone = self._reader.refresh(members.values())
         for member in gone:
             self._tree.drop(member)
         return lower_bound(members.values())
@@ -192,7 +192,7 @@ def _by_size(member: Member) -> int:
     return member.resident
 
 
-def collect_nothing() -> None:
+def no_reap() -> None:
     """Be the `reap` of who ends others' children."""
 
 

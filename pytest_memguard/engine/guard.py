@@ -2,8 +2,8 @@
 
     wait -> who is in the tree -> how much -> decide -> (hold still, measure, end) -> tell -> wait
 
-Deciding is in `budget`, `pace` and `ladder`, which are pure; acting is in `enforce`; what the run's owner contributes
-(its signals, the command's end) comes from a `Host`.
+Deciding is in `budget`, `polling` and `termination`, which are pure; acting is in `enforcer`. What comes from outside
+(the command and its signals, the tests inside the tree, whoever is told) has the `interfaces` that are written there.
 """
 
 from __future__ import annotations
@@ -16,23 +16,19 @@ from pytest_memguard.processes.model import ENDED
 
 from . import budget as budgets
 from . import polling
-from .cpu_time import Idleness
+from .cpu_time import CpuTimeBound
 from .history import FIRST_SPAN, NEW_PEAK, Curve, History, Peak
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Protocol
-
-    from pytest_memguard.outputs.sinks import Sinks
-    from pytest_memguard.processes.model import Member, Reader, Reading
+    from pytest_memguard.processes.model import Member, Reader
 
     from .budget import Budget
     from .enforcer import Ending, Enforcer
-    from .low_memory import Watch
-    from .meter import Meter
+    from .interfaces import Emitter, Host, Policy
+    from .low_memory import LowMemoryMonitor
+    from .meter import Meter, Reading
     from .tree import Tree
-else:
-    Protocol = object
 
 SETTLE = 0.25  # seconds that workers have to notice that the command ended (a closed pipe, a lost parent)
 SETTLE_STEP = 0.005
@@ -50,53 +46,6 @@ TELLING_TAKES = 0.005  # seconds, at most: 0.3 ms to describe 10 members, 2 ms t
 CHANGE_WORTH_MEASURING = 0.02  # of RSS, since the last measurement
 
 
-class Host(Protocol):
-    """Who runs the guard: it owns the command, and the descriptors and signals that can wake the loop."""
-
-    def wait(self, seconds: float) -> bool:
-        """Return False after `seconds`, or True earlier when something happened."""
-
-    def reap(self) -> object:
-        """Collect children that ended."""
-
-    def has_ended(self) -> bool:
-        """Return whether the command itself has ended."""
-
-    def must_end(self) -> bool:
-        """Return whether the tree has to be ended now, whatever it holds."""
-
-    def in_hurry(self) -> bool:
-        """Return whether there is no time for SIGTERM and grace."""
-
-
-class Policy(Protocol):
-    """What is known of the tests inside the tree: budgets of their own, and answers weaker than ending everything."""
-
-    def look(self, reading: Reading) -> None:
-        """Take note of a reading, before it is judged."""
-
-    def limit(self) -> int:
-        """Return the bytes that the whole tree may hold at this moment."""
-
-    def headroom(self) -> int:
-        """Return the bytes left of the tightest budget of a test."""
-
-    def longest_gap(self) -> float:
-        """Return the seconds after which it wants a look, whatever happens."""
-
-    def check(self, reading: Reading) -> None:
-        """Enforce the budgets of single tests; the whole tree is within its own."""
-
-    def relieve(self, breach: events.Snapshot) -> bool:
-        """Answer a breach of the whole tree, which holds still; return False when everything has to end."""
-
-    def is_relieving(self) -> bool:
-        """Return whether an answer is under way, and should have its time."""
-
-    def describe(self, snapshot: events.Snapshot) -> None:
-        """Add to a snapshot which tests were running."""
-
-
 class Guard:
     """Keeps one tree inside its budget until the command ends. `run` does it all; the rest is for tests and sinks."""
 
@@ -109,14 +58,18 @@ class Guard:
         meter: Meter,
         budget: Budget,
         enforcer: Enforcer,
-        sinks: Sinks,
+        sinks: Emitter,
         host: Host,
         interval: float,
         grace: float,
         processors: int,
         started: float,
+        monitor: LowMemoryMonitor | None = None,
     ) -> None:
-        """Take `interval` and `grace` in seconds; `started` is when the command was, on the monotonic clock."""
+        """Take `interval` and `grace` in seconds; `started` is when the command was, on the monotonic clock.
+
+        `monitor` is of the system floor, when there is one.
+        """
         self.history = History()
         self.curve = Curve()
         self.peak = Peak()
@@ -130,7 +83,7 @@ class Guard:
         self._host = host
         self._interval = interval
         self._grace = grace
-        self._idleness = Idleness(reader, tree, processors)
+        self._cpu_time_bound = CpuTimeBound(reader, tree, processors)
         self._speed = polling.plausible_speed(processors)
         self._fastest = self._speed * 8  # a burst between two close looks must not set the pace for ever
         self._started = started
@@ -141,10 +94,15 @@ class Guard:
         self._told_total = 0
         self._warned = False
         self._grows_on = False  # some member does not heed SIGSTOP
-        self._held: list[Member] = []
-        self.policy: Policy | None = None
-        self.watch: Watch | None = None  # of the system floor, when there is one
+        self._frozen: list[Member] = []
+        self.monitor = monitor
+        self._policy: Policy | None = None
         self._rescan = True
+
+    def attach(self, policy: Policy) -> None:
+        """Let the tests inside the tree count from now on: a session may come when the guard already runs."""
+        self._policy = policy
+        self._tree.listen(policy)
 
     def run(self) -> tuple[events.Snapshot | None, Ending | None]:
         """Guard until the command ends; return the breach and how the tree was ended, both None when it was not."""
@@ -156,28 +114,28 @@ class Guard:
             if self._host.must_end():
                 return None, self.end()
             reading = self._look()
-            if self.policy is not None:
-                self.policy.look(reading)
-                self.set_limit(self.policy.limit())
+            if self._policy is not None:
+                self._policy.look(reading)
+                self.set_limit(self._policy.limit())
             breach = self._decide(reading)
             if breach is not None:
                 self._sinks.emit(events.BREACH, snapshot=breach)
-                if self.policy is None or not self.policy.relieve(breach):
+                if self._policy is None or not self._policy.relieve(breach):
                     return breach, self.end(stopped=True, hurry=self._grows_on)
-                self._enforcer.let_go(self._held)
+                self._enforcer.thaw(self._frozen)
                 self._grows_on = False
                 continue
             self._record(reading)
             # The tree can only be within its limit here, so `high` is what counts.
             headroom = self._budget.limit - reading.high
-            if self.policy is not None:
-                self.policy.check(reading)
-                headroom = min(headroom, self.policy.headroom())
+            if self._policy is not None:
+                self._policy.check(reading)
+                headroom = min(headroom, self._policy.headroom())
             before = time.monotonic()
             self._tell(reading)
             told_in = time.monotonic() - before  # starting a notifier takes a millisecond, in which the tree may grow
             delay = polling.next_look(headroom, self._speed, reading.growth_speed)
-            self._idleness.looked(headroom)
+            self._cpu_time_bound.looked(headroom)
             self._sleep(delay - told_in)
 
     def end(self, *, stopped: bool = False, hurry: bool = False) -> Ending:
@@ -192,32 +150,32 @@ class Guard:
 
     def set_limit(self, limit: int) -> None:
         """Set what the whole tree may hold from now on, in bytes."""
-        self._budget.limit = self._meter.limit = limit
+        self._budget.limit = limit
 
     def _sleep(self, delay: float) -> None:
         """Wait until the next look is due, or something happened."""
         while True:
             until_snapshot = self._next_snapshot - time.monotonic() if self._sinks else float("inf")
-            pause = min(delay, self.watch.due_in(time.monotonic())) if self.watch is not None else delay
+            pause = min(delay, self.monitor.due_in(time.monotonic())) if self.monitor is not None else delay
             happened = self._host.wait(max(0.0, min(pause, until_snapshot)))
             if happened or until_snapshot <= pause or self._host.must_end():
                 return
-            if self.watch is not None and self.watch.glance():
+            if self.monitor is not None and self.monitor.poll():
                 return
             if pause < delay:  # awake for the machine's sake only
                 delay -= pause
                 continue
             if self._last is not None and time.monotonic() - self._last.time > self._longest_gap(self._last):
                 return
-            headroom = self._idleness.headroom_left(self._speed)
+            headroom = self._cpu_time_bound.remaining_headroom(self._speed)
             if headroom <= 0:
                 return
             delay = polling.next_look(headroom, self._speed)
 
     def _longest_gap(self, last: Reading) -> float:
         """Return the seconds after which a look is taken though hardly anybody worked."""
-        if self.policy is not None:
-            return self.policy.longest_gap()
+        if self._policy is not None:
+            return self._policy.longest_gap()
         gap = self._gap_for_the_limit(last)
         # What becomes of a young tree is worth knowing: a dozen looks in its first 3 seconds, and none later on.
         return min(gap, max(FIRST_SPAN, self.elapsed() * YOUNG_SHARE)) if self._sinks else gap
@@ -242,7 +200,7 @@ class Guard:
         """Return seconds since the command was started."""
         return time.monotonic() - self._started
 
-    def members_left(self) -> list[events.ProcessFigure]:
+    def leftovers(self) -> list[events.ProcessFigure]:
         """Return who is still in the tree after the command has ended, the largest first.
 
         Workers that end because the command did get a moment for it: they were not left running.
@@ -251,7 +209,7 @@ class Guard:
         while True:
             self._host.reap()
             reading = self._look()
-            if budgets.judge(reading, self._budget) == budgets.WITHIN:
+            if budgets.classify(reading, self._budget) == budgets.WITHIN:
                 self._record(reading)
             living = [member for member in self._tree.members.values() if self._reader.state(member) not in ENDED]
             if not living or time.monotonic() >= deadline or self._host.in_hurry():
@@ -273,8 +231,8 @@ class Guard:
             processes=self.figures(members, NAMED),
             measured=bool(reading and reading.measured and members),
         )
-        if self.policy is not None:
-            self.policy.describe(snapshot)
+        if self._policy is not None:
+            self._policy.describe(snapshot)
         if event == events.FINISHED:
             snapshot.curve = self.curve.points()
         return snapshot
@@ -308,7 +266,7 @@ class Guard:
             self._tree.scan()
         now = time.monotonic()
         before = len(self._tree.members)
-        reading = self._meter.read(self._tree, now)
+        reading = self._meter.read(self._tree, now, self._budget.limit)
         # A pid that was freed may be another member's already, and its fork was seen before this look.
         self._rescan = len(self._tree.members) < before
         last, self._last = self._last, reading
@@ -346,56 +304,56 @@ class Guard:
         return reading.high
 
     def _decide(self, reading: Reading) -> events.Snapshot | None:
-        """Return the snapshot of a confirmed breach, with the tree holding still; None when all is well."""
-        answer = budgets.judge(reading, self._budget)
+        """Return the snapshot of a confirmed breach, with the tree frozen; None when all is well."""
+        answer = budgets.classify(reading, self._budget)
         if answer == budgets.WITHIN:
             self._measure_in_good_time(reading)
             return self._check_floor(reading)
-        if answer == budgets.DOUBT and not budgets.must_hold_still(
+        if answer == budgets.DOUBT and not budgets.must_freeze(
             reading.growth_speed, self._meter.cost(reading.resident), self._budget
         ):
             total = self._measure(reading)
             if total <= self._budget.limit:
                 return self._check_floor(reading)
-        return self._hold_and_confirm(self._budget.limit)
+        return self._freeze_and_confirm(self._budget.limit)
 
     def _check_floor(self, reading: Reading) -> events.Snapshot | None:
         """Return the snapshot of a tree within its limit that has to end because the machine runs short."""
-        watch = self._alert_watch()
-        if watch is None or not watch.threatens(self._total(reading)):
+        monitor = self._alert_monitor()
+        if monitor is None or not monitor.may_breach(self._total(reading)):
             return None
-        if watch.shortage(self._measure(reading)) is None:
-            watch.believe(self._meter.cost(reading.resident))
+        if monitor.shortage(self._measure(reading)) is None:
+            monitor.back_off(self._meter.cost(reading.resident))
             return None
-        breach = self._hold_and_confirm(0)
+        breach = self._freeze_and_confirm(0)
         if breach is None:  # what is available goes up and down around the floor: the tree is to run meanwhile
-            watch.believe(self._meter.cost(reading.resident))
+            monitor.back_off(self._meter.cost(reading.resident))
         return breach
 
-    def _alert_watch(self) -> Watch | None:
-        """Return the watch over the floor; None when there is no floor, or an answer to a breach is under way."""
-        return None if self.policy is not None and self.policy.is_relieving() else self.watch
+    def _alert_monitor(self) -> LowMemoryMonitor | None:
+        """Return the monitor of the floor; None when there is no floor, or an answer to a breach is under way."""
+        return None if self._policy is not None and self._policy.is_relieving() else self.monitor
 
-    def _hold_and_confirm(self, ceiling: int) -> events.Snapshot | None:
-        """Hold the tree still and measure it once more, for the record; let it go when nothing is wrong with it.
+    def _freeze_and_confirm(self, ceiling: int) -> events.Snapshot | None:
+        """Freeze the tree and measure it once more, for the record; thaw it when nothing is wrong with it.
 
         Whoever grows above `ceiling` bytes in spite of being stopped is not waited for.
         """
-        self._held = self._enforcer.hold_still()
-        still = self._enforcer.wait_until_still(ceiling)
+        self._frozen = self._enforcer.freeze()
+        is_frozen = self._enforcer.wait_until_frozen(ceiling)
         reading = self._look()
         # Measuring takes 15 ms for 512 MB, in which a member inside mmap(MAP_POPULATE) gains 30 MB.
-        total = self._measure(reading) if still else self._total(reading)
-        is_over = total > self._budget.limit or (not still and ceiling == self._budget.limit)
-        watch = self._alert_watch()
-        shortage = watch.shortage(total) if watch is not None and not is_over else None
+        total = self._measure(reading) if is_frozen else self._total(reading)
+        is_over = total > self._budget.limit or (not is_frozen and ceiling == self._budget.limit)
+        monitor = self._alert_monitor()
+        shortage = monitor.shortage(total) if monitor is not None and not is_over else None
         if is_over or shortage is not None:
-            self._grows_on = not still
+            self._grows_on = not is_frozen
             self._record(reading)
             breach = self.snapshot(events.BREACH)
             breach.shortage = shortage
             return breach
-        self._enforcer.let_go(self._held)
+        self._enforcer.thaw(self._frozen)
         return None
 
     def measure_now(self) -> int:

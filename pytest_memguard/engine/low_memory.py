@@ -3,7 +3,7 @@
 Whether the machine is short is one number, what is available, against the floor. Whether the tree is to blame depends
 on how short the machine is: at the floor it must hold a quarter of all that is used, at half of the floor an eighth,
 and so on, but never less than 64 MB. So a tree is not stopped for somebody else's memory while there still is some,
-and yet it gives way before the machine freezes. The decisions are pure; `Watch` reads.
+and yet it gives way before the machine freezes. The decisions are pure; `LowMemoryMonitor` reads.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ import time
 
 from pytest_memguard import events
 from pytest_memguard.system import memory
-from pytest_memguard.system.available import Gauge
+from pytest_memguard.system.available import AvailableMemory
 
 from . import polling
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pytest_memguard.system.available import Level
+    from pytest_memguard.system.cgroup import MemoryLevel
 
 SHARE = 4  # at the floor a tree must hold 1/4 of what is used
 LEAST = 64 << 20  # bytes: what is back after stopping less than this would not help any machine
 FASTEST = 0.005  # seconds between two looks at the machine, at least: 8 us each are 0.2 % of a CPU
 FASTEST_IN_CALM = 0.02  # ... while the tree is not to blame anyway, perhaps for hours: 160 MB at 8 GB/s
-BELIEVED = 1.0  # seconds for which it is believed that nothing has to be done, unless things get clearly worse
+QUIET = 1.0  # seconds without another closer look after one that found nothing to do, unless things get clearly worse
 WORSE_SHARE = 8  # ... by 1/8 of the floor
 
 
@@ -34,7 +34,7 @@ def is_short(available: int, floor: int) -> bool:
     return available < floor
 
 
-def substantial(*, available: int, used: int, floor: int) -> int:
+def blame_threshold(*, available: int, used: int, floor: int) -> int:
     """Return the bytes from which on a tree is to blame, when `available` are left, `used` are not, and it is short."""
     return max(LEAST, used * min(available, floor) // (SHARE * floor))
 
@@ -44,41 +44,43 @@ def next_look(headroom: int, speed: float, fastest: float = FASTEST) -> float:
     return min(polling.SLOWEST, max(fastest, headroom / speed))
 
 
-def watch_over(run: events.Run) -> Watch:
-    """Return the watch over the floor of a run."""
+def monitor_of(run: events.Run) -> LowMemoryMonitor:
+    """Return the monitor for the floor of a run."""
     speed = polling.plausible_speed(memory.processors())
-    return Watch(Gauge(memory.root_of(os.environ)), floor=run.floor, source=run.floor_source, speed=speed)
+    return LowMemoryMonitor(
+        AvailableMemory(memory.root_of(os.environ)), floor=run.floor, source=run.floor_source, speed=speed
+    )
 
 
-class Watch:
+class LowMemoryMonitor:
     """Looks at the machine as often as its headroom asks for, and remembers what it saw."""
 
-    def __init__(self, gauge: Gauge, *, floor: int, source: str, speed: float) -> None:
+    def __init__(self, available: AvailableMemory, *, floor: int, source: str, speed: float) -> None:
         """`floor` in bytes, and where it came from; `speed` is the fastest plausible loss, in bytes/s."""
         self.floor = floor
         self.source = source
-        self._gauge = gauge
+        self._available = available
         self._speed = speed
-        self._level: Level | None = None
+        self._level: MemoryLevel | None = None
         self._due = float("-inf")
-        self._believed_until = float("-inf")
-        self._believed_available = 0  # what was available, and
-        self._believed_held = 0  # what the tree held, when it was found that nothing had to be done
+        self._quiet_until = float("-inf")
+        self._quiet_available = 0  # what was available, and
+        self._quiet_held = 0  # what the tree held, when it was found that nothing had to be done
         self._held = 0  # what the tree held at most, at the last look at it
 
     def due_in(self, now: float) -> float:
         """Return the seconds until the next look at the machine."""
         return max(0.0, self._due - now)
 
-    def threatens(self, held: int) -> bool:
+    def may_breach(self, held: int) -> bool:
         """Look if it is time to; return whether a tree that holds at most `held` bytes may have to be stopped."""
         now = time.monotonic()
         self._held = held
         if now >= self._due:
             self._look(now)
-        return self._blames(held) and not self._believes(now)
+        return self._blames(held) and not self._is_quiet(now)
 
-    def glance(self) -> bool:
+    def poll(self) -> bool:
         """Look if it is time to, between two looks at the tree; return whether one at the tree is needed at once."""
         now = time.monotonic()
         if now < self._due:
@@ -96,38 +98,38 @@ class Watch:
 
     def is_over(self) -> bool:
         """Look if it is time to; return whether the machine has enough again."""
-        self.glance()
+        self.poll()
         return self._level is None or not is_short(self._level.available, self.floor)
 
-    def believe(self, cost: float) -> None:
+    def back_off(self, cost: float) -> None:
         """Take note that a closer look, for which measuring took `cost` seconds, found that nothing has to be done."""
-        self._believed_until = time.monotonic() + max(BELIEVED, 100 * cost)
-        self._believed_available = self._level.available if self._level is not None else 0
-        self._believed_held = self._held
+        self._quiet_until = time.monotonic() + max(QUIET, 100 * cost)
+        self._quiet_available = self._level.available if self._level is not None else 0
+        self._quiet_held = self._held
 
-    def _believes(self, now: float) -> bool:
+    def _is_quiet(self, now: float) -> bool:
         """Return whether that still counts: the machine may have lost a lot since, or the tree taken it."""
         worse = min(self.floor // WORSE_SHARE, LEAST)
         available = self._level.available if self._level is not None else 0
         return (
-            now < self._believed_until
-            and available > self._believed_available - worse
-            and self._held < self._believed_held + worse
+            now < self._quiet_until
+            and available > self._quiet_available - worse
+            and self._held < self._quiet_held + worse
         )
 
     def _blames(self, held: int) -> bool:
         level = self._level
         if level is None or not is_short(level.available, self.floor):
             return False
-        return held >= substantial(available=level.available, used=level.used, floor=self.floor)
+        return held >= blame_threshold(available=level.available, used=level.used, floor=self.floor)
 
     def _look(self, now: float) -> None:
-        level = self._level = self._gauge.read(2 * self.floor)
+        level = self._level = self._available.read(2 * self.floor)
         if level is None:
             self._due = now + polling.SLOWEST
             return
         if is_short(level.available, self.floor):  # what counts is how far the tree is from being to blame
-            wanted = substantial(available=level.available, used=level.used, floor=self.floor)
+            wanted = blame_threshold(available=level.available, used=level.used, floor=self.floor)
             self._due = now + next_look(wanted - self._held, self._speed, FASTEST_IN_CALM)
         else:
             fastest = FASTEST if self._held >= LEAST else FASTEST_IN_CALM

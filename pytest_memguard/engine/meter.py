@@ -19,7 +19,8 @@ from __future__ import annotations
 
 import time
 
-from pytest_memguard.processes.model import Member, Reader, Reading
+from pytest_memguard.processes.model import SPEED_OF_ONE_CPU, Member, Reader
+from pytest_memguard.units import UNLIMITED
 
 from . import polling
 
@@ -35,11 +36,29 @@ STALE_AFTER = 1.0  # seconds after which a measurement is renewed while only it 
 STALE_COST_SHARE = 100  # ... but measuring takes at most 1/100 of the time
 
 
-class Meter:
-    """Weighs the tree at every look and measures it when asked to."""
+class Reading:
+    """One look at the tree; amounts in bytes, `time` on the monotonic clock in seconds.
 
-    def __init__(self, reader: Reader, limit: int) -> None:
-        self.limit = limit
+    The footprint of the tree lies between `low` and `high`. `growth` is what members known from the look before added.
+    """
+
+    __slots__ = ("count", "growth", "growth_speed", "high", "low", "measured", "resident", "time")
+
+    def __init__(self, time: float, count: int, resident: int, low: int, high: int, growth: int) -> None:
+        self.time = time
+        self.count = count
+        self.resident = resident
+        self.low = low
+        self.high = high
+        self.growth = growth
+        self.growth_speed = 0.0  # bytes a second since the look before
+        self.measured = False
+
+
+class Meter:
+    """Takes a reading of the tree at every look and measures it when asked to."""
+
+    def __init__(self, reader: Reader) -> None:
         self.no_footprint = False  # some member's footprint could not be had: its RSS counts instead
         self._reader = reader
         self._measured_at = float("-inf")
@@ -52,24 +71,24 @@ class Meter:
         self._cost = 0.0
         self._cost_per_byte = COST_PER_BYTE
 
-    def read(self, tree: Tree, now: float) -> Reading:
-        """Take a reading; members that are gone leave the tree."""
+    def read(self, tree: Tree, now: float, limit: int) -> Reading:
+        """Take a reading; members that are gone leave the tree. The nearer to `limit` bytes, the sharper the bounds."""
         reader = self._reader
         members = tree.members
-        resident, growth, gone = reader.weigh(members.values())
+        resident, growth, gone = reader.refresh(members.values())
         for member in gone:
             tree.drop(member)
             self._measured_work = None
         low, high = 0, resident
         if reader.exact:
             low = resident
-        elif resident > self.limit:
+        elif resident > limit:
             low = lower_bound(members.values())
             if self._measured_total >= 0 and not self._is_stale(now):
                 copied_before = self._copied
                 high = min(resident, self._measured_total + self._growth_since(members.values()))
                 growth = max(growth, self._copied - copied_before)
-        elif resident * 2 > self.limit and self._measured_work is not None:
+        elif resident * 2 > limit and self._measured_work is not None:
             high = min(resident, self._measured_total + self._possible_growth(members.values()))
         before, self._before = self._before, Reading(now, len(members), resident, low, high, growth)
         if before is not None:
@@ -96,7 +115,7 @@ class Meter:
         started = time.perf_counter()
         reader = self._reader
         members = tree.members.values()
-        work = reader.worked(members)
+        work = reader.cpu_time(members)
         total = resident = 0
         self.no_footprint = False
         for number, member in enumerate(list(members)):
@@ -111,7 +130,7 @@ class Meter:
                 member.family, member.parent = identity.family, identity.parent  # exec and orphanhood change them
             member.measured_resident = member.resident + member.swapped
             member.measured_anonymous = member.anonymous + member.swapped
-            member.measured_touched = reader.touched(member)
+            member.measured_faulted = reader.faulted_bytes(member)
             parent = tree.members.get(member.parent)
             if parent is not None and parent.measured >= 0 and self._is_vfork_child(member, parent):
                 member.measured = member.measured_mapped = 0
@@ -155,11 +174,11 @@ class Meter:
         )
 
     def _may_have_taken(self, members: Iterable[Member], work_before: float | None) -> int:
-        """Return the bytes that the CPU time spent since allows for; the limit when it is not known."""
-        work = self._reader.worked(members)
+        """Return the bytes that the CPU time spent since allows for; UNLIMITED when it is not known."""
+        work = self._reader.cpu_time(members)
         if work is None or work_before is None:
-            return self.limit
-        return int(max(0.0, work - work_before) * polling.SPEED_OF_ONE_CPU)
+            return UNLIMITED
+        return int(max(0.0, work - work_before) * SPEED_OF_ONE_CPU)
 
     def _possible_growth(self, members: Iterable[Member]) -> int:
         """Return what the tree may have gained since it was measured, where CPU time bounds the copying.
@@ -178,7 +197,7 @@ class Meter:
                 gained += resident
                 continue
             grown = max(0, resident - member.measured_resident)
-            copied = self._reader.touched(member) - member.measured_touched
+            copied = self._reader.faulted_bytes(member) - member.measured_faulted
             copied_in_all += copied
             gained += max(grown, copied)
         self._copied = copied_in_all

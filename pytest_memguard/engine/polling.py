@@ -6,11 +6,12 @@ is met by ever shorter steps, and is caught within one of them.
 
 from __future__ import annotations
 
+from pytest_memguard.processes.model import SPEED_OF_ONE_CPU
+
 SLOWEST = 0.5  # seconds between two looks, at most
 FASTEST = 0.001  # ... and at least, while the tree is calm: one step of poll(2)
 FASTEST_IN_A_RUSH = 0.0002  # ... while it grows faster than RUSH: at 10 GB/s a millisecond is 1.25 % of 800 MB
 RUSH = 1 << 30  # bytes a second
-SPEED_OF_ONE_CPU = 8 << 30  # bytes a second one CPU can fault in; measured: 1.5-3.7 GB/s, with huge pages up to 10
 CPUS_COUNTED = 4  # beyond these the memory bus is the bound
 TELLING_GROWTH = 16 << 20  # bytes; less, between two looks 1 ms apart, says nothing about speed
 SAFETY = 2  # the next growth may be so many times the fastest seen

@@ -1,10 +1,10 @@
-"""The enforcement ladder as states and transitions, without any process: acting is in `enforce.py`.
+"""How a tree is ended, as stages and transitions without any process: acting is in `enforcer`.
 
-    STOPPED --------> TERMINATING --------> KILLING --------> ENDED
+    STOPPED --------> TERMINATING --------> KILLING --------> DONE
     everyone holds     SIGTERM, SIGCONT,     SIGKILL until      nobody is left,
     still (SIGSTOP)    at most `grace` s     nobody is left     or the rest cannot be killed
 
-Growing further is answered by KILLING at once, at any rung.
+Growing further is answered by KILLING at once, at any stage.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 STOPPED = "stopped"
 TERMINATING = "terminating"
 KILLING = "killing"
-ENDED = "ended"
+DONE = "done"
 
 GROWTH_SHARE = 0.0025  # of the limit: what a handler of SIGTERM may still take; more is growing further
 GROWTH_LEAST = 1 << 20
@@ -21,8 +21,8 @@ KILL_PATIENCE = (
 )
 
 
-class Rung:
-    """Where the ladder stands: the state, and when it must move on (monotonic seconds)."""
+class Stage:
+    """What is being done, and when the next stage must begin (monotonic seconds)."""
 
     __slots__ = ("deadline", "state")
 
@@ -36,16 +36,16 @@ def growth_allowance(limit: int) -> int:
     return max(GROWTH_LEAST, int(limit * GROWTH_SHARE))
 
 
-def climb(rung: Rung, *, alive: int, growing: bool, hurry: bool, now: float, grace: float) -> Rung:
-    """Return the next rung, or the same one when there is nothing to do but wait."""
+def next_stage(stage: Stage, *, alive: int, growing: bool, hurry: bool, now: float, grace: float) -> Stage:
+    """Return the next stage, or the same one when there is nothing to do but wait."""
     if alive == 0:
-        return Rung(ENDED, now)
-    if rung.state == STOPPED:
+        return Stage(DONE, now)
+    if stage.state == STOPPED:
         if growing or hurry or grace <= 0:
-            return Rung(KILLING, now + KILL_PATIENCE)
-        return Rung(TERMINATING, now + grace)
-    if rung.state == TERMINATING and (growing or hurry or now >= rung.deadline):
-        return Rung(KILLING, now + KILL_PATIENCE)
-    if rung.state == KILLING and now >= rung.deadline:
-        return Rung(ENDED, now)
-    return rung
+            return Stage(KILLING, now + KILL_PATIENCE)
+        return Stage(TERMINATING, now + grace)
+    if stage.state == TERMINATING and (growing or hurry or now >= stage.deadline):
+        return Stage(KILLING, now + KILL_PATIENCE)
+    if stage.state == KILLING and now >= stage.deadline:
+        return Stage(DONE, now)
+    return stage

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 
-from pytest_memguard.processes.model import Identity, Member, Reader
+from pytest_memguard.processes.model import Member, ProcessId, Reader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
     from typing import Protocol
 
-    from pytest_memguard.processes.pid_list import Roster
+    from pytest_memguard.processes.pid_list import PidList
 else:
     Protocol = object
 
@@ -32,32 +32,32 @@ PARENT_LOOKUPS = 5  # a parent that dies while it is looked up changes its child
 class Listener(Protocol):
     """Who wants to know about members as they come and go."""
 
-    def joined(self, member: Member) -> None:
+    def member_added(self, member: Member) -> None:
         """Take note of a new member; its parent, if that is one, was told before."""
 
-    def left(self, member: Member) -> None:
+    def member_gone(self, member: Member) -> None:
         """Take note that a member is gone."""
 
 
 class Tree:
     """The members of one guarded run. The guard (this process), its front, and pids 0 and 1 never belong."""
 
-    def __init__(self, reader: Reader, *, cookie: str, roster: Roster | None = None) -> None:
-        """`cookie` is in the environment of the command; `roster` is told who joins."""
+    def __init__(self, reader: Reader, *, cookie: str, pid_list: PidList | None = None) -> None:
+        """`cookie` is in the environment of the command; `pid_list` is told who joins."""
         self.members: dict[int, Member] = {}
         self._reader = reader
         self._guard = os.getpid()
         self._cookie = cookie
         self._since = 0.0  # when the first member was started: whoever is older is none
-        self._roster = roster
-        self.listener: Listener | None = None
+        self._pid_list = pid_list
+        self._listener: Listener | None = None
         self._excluded: set[int] = set()  # our own helpers: children of the guard that are no members
         self._outside: set[int] = self._strangers()
         self._undecided: dict[int, int] = {}  # pid -> scans left to see it
         self._leaders: set[int] = set()  # pids of members, alive or not: groups and sessions they led are ours
 
     def add(self, pid: int, *, leads: bool = True) -> Member | None:
-        """Take `pid` in as a member by knowledge from elsewhere: the command itself, or a roster. None when gone.
+        """Take `pid` in as a member by knowledge from elsewhere: the command itself, or a pid_list. None when gone.
 
         `leads=False`: its process group and session hold strangers, too (`pytest | tee`), and tell nothing.
         """
@@ -69,7 +69,7 @@ class Tree:
         if not leads:
             self._leaders.discard(pid)
         self._since = self._since or identity.started
-        self._tell_roster()
+        self._write_pid_list()
         return member
 
     def restore(self, pid: int, started: str) -> None:
@@ -80,6 +80,10 @@ class Tree:
         if identity is not None and repr(identity.started) == started:
             self._join(identity)
         self._leaders.add(pid)
+
+    def listen(self, listener: Listener) -> None:
+        """Tell `listener` of members from now on; there is one at most."""
+        self._listener = listener
 
     def exclude(self, pid: int) -> None:
         """Take note that a child of the guard is a helper of ours: neither it nor what it starts ever belongs.
@@ -114,7 +118,7 @@ class Tree:
         for pid in self._undecided.keys() & (self.members.keys() | self._outside):
             del self._undecided[pid]
         if found:
-            self._tell_roster()
+            self._write_pid_list()
         return found
 
     def has_undecided(self) -> bool:
@@ -126,8 +130,8 @@ class Tree:
         self._reader.release(member)
         if self.members.get(member.pid) is member:
             del self.members[member.pid]
-            if self.listener is not None:
-                self.listener.left(member)
+            if self._listener is not None:
+                self._listener.member_gone(member)
 
     def _strangers(self) -> set[int]:
         return {0, 1, self._guard, os.getppid(), *self._excluded}
@@ -138,7 +142,7 @@ class Tree:
         Climbs from child to parent until somebody is known, then comes down again deciding (not by recursion: a tree
         may be deeper than Python's stack). Who cannot be decided on is tried again at the next scan.
         """
-        chain: list[Identity] = []
+        chain: list[ProcessId] = []
         lookups = 0
         current = pid
         while current not in self.members and current not in self._outside:
@@ -170,21 +174,21 @@ class Tree:
         if self._undecided[pid] <= 0:
             del self._undecided[pid]
 
-    def _left_a_trace(self, identity: Identity) -> bool:
+    def _left_a_trace(self, identity: ProcessId) -> bool:
         """Return whether a process whose parent is a stranger is an orphan of ours; with a subreaper none can be."""
         if self._reader.adopts or identity.started < self._since:
             return False
         return (
             identity.group in self._leaders
             or identity.session in self._leaders
-            or self._reader.carries(identity.pid, self._cookie)
+            or self._reader.has_cookie(identity.pid, self._cookie)
         )
 
-    def _tell_roster(self) -> None:
-        if self._roster is not None:
-            self._roster.write(self.members.values())
+    def _write_pid_list(self) -> None:
+        if self._pid_list is not None:
+            self._pid_list.write(self.members.values())
 
-    def _join(self, identity: Identity) -> Member:
+    def _join(self, identity: ProcessId) -> Member:
         member = Member(identity)
         parent = self.members.get(identity.parent)
         if parent is not None and parent.family == member.family:
@@ -192,13 +196,13 @@ class Tree:
         self.members[identity.pid] = member
         if not self._reader.adopts:
             self._leaders.add(identity.pid)
-        if self.listener is not None:
-            self.listener.joined(member)
+        if self._listener is not None:
+            self._listener.member_added(member)
         return member
 
 
-class Branch:
-    """A part of a tree that an Enforcer can hold or end without touching the rest.
+class Subtree:
+    """A part of a tree that an Enforcer can freeze or end without touching the rest.
 
     It consists of `members` and of whoever joins `pool` later, a set that somebody else keeps up to date.
     """

@@ -12,7 +12,7 @@ import pytest
 
 from pytest_memguard.breach import Breach
 from pytest_memguard.outputs.ci.event import ERROR, WARNING, Incident, file_of, of_breach, of_kernel_kill
-from pytest_memguard.processes.model import EVERYTHING
+from pytest_memguard.units import UNLIMITED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Incidents:
             self._found,
             self._environ,
             root=str(self._config.rootpath),
-            limit=0 if limit == EVERYTHING else limit,
+            limit=0 if limit == UNLIMITED else limit,
             points=timeline.read(guard.get("log", ""), str(guard.get("run", ""))),
         )
 

@@ -13,10 +13,10 @@ from pytest_memguard.config.load import working_directory
 from pytest_memguard.environ import COOKIE, SOCKET
 from pytest_memguard.outputs.log.kept_sink import folder
 from pytest_memguard.processes import readers, signals
-from pytest_memguard.processes.model import EVERYTHING
 from pytest_memguard.session_guard import shared_page as boards
 from pytest_memguard.session_guard.protocol import PROTOCOL
 from pytest_memguard.session_guard.shared_page import Board
+from pytest_memguard.units import UNLIMITED
 
 from . import spawn_hook
 from .connection import Link, LinkLost, folder_of, is_own, this_host
@@ -89,7 +89,7 @@ class Tie:
         if self.link.guard.get("reader") == readers.LINUX:
             from pytest_memguard.processes import rlimit_tag, subreaper
 
-            self._inherited = rlimit_tag.bequeath(rlimit_tag.number_of(self.shared["session"]))
+            self._inherited = rlimit_tag.set_tag(rlimit_tag.number_of(self.shared["session"]))
             self._was_subreaper = subreaper.is_subreaper()
             # Every orphan stays below the pytest process it comes from, whatever it clears, closes or calls.
             subreaper.become_subreaper()
@@ -114,7 +114,7 @@ class Tie:
         if self._inherited is not None:
             from pytest_memguard.processes import rlimit_tag
 
-            rlimit_tag.bequeath(self._inherited)
+            rlimit_tag.set_tag(self._inherited)
         self._restore_handler()
         self.link.close()
         self.board.close()
@@ -207,7 +207,7 @@ class Tie:
             "command": shared["command"],
             "limit": plan.limit,
             "source": plan.source,
-            "warn": int(plan.limit * plan.warn_share) if plan.limit != EVERYTHING else EVERYTHING,
+            "warn": int(plan.limit * plan.warn_share) if plan.limit != UNLIMITED else UNLIMITED,
             "log": plan.log,
             "directory": shared["directory"],
             "kept": shared["kept"],

@@ -12,8 +12,7 @@ from pytest_memguard.config.settings import PYTEST, Settings
 from pytest_memguard.environ import SOCKET
 from pytest_memguard.errors import MemguardError, UsageError, quote
 from pytest_memguard.processes import readers
-from pytest_memguard.processes.model import EVERYTHING
-from pytest_memguard.units import parse_size
+from pytest_memguard.units import UNLIMITED, parse_size
 
 from .options import MARKER, OFF, OPTIONS
 
@@ -26,7 +25,7 @@ _COMMAND = ("pytest",)
 
 
 class Plan:
-    """What a session is guarded with; sizes in bytes. `limit` is EVERYTHING when there is none for the session."""
+    """What a session is guarded with; sizes in bytes. `limit` is UNLIMITED when there is none for the session."""
 
     def __init__(self, settings: Settings, *, limit: int, source: str) -> None:
         self.limit = limit
@@ -84,7 +83,7 @@ def plan_for(config: pytest.Config) -> Plan | None:
     source = settings.source("limit")
     if source == "default" and not settings.enabled:
         # Asked for something else (per-test limits, a report), or joined to a guard that has a limit.
-        return Plan(settings, limit=EVERYTHING, source="")
+        return Plan(settings, limit=UNLIMITED, source="")
     return Plan(settings, limit=settings.limit, source=source)
 
 
@@ -117,7 +116,7 @@ def limit_in(marker: pytest.Mark, plan: Plan) -> int:
 
 def size_of(value: Any, plan: Plan, what: str) -> int:
     """Return the bytes of a size given in Python; a percentage is of the session's limit. Raises UsageError."""
-    total = plan.limit if plan.limit != EVERYTHING else None
+    total = plan.limit if plan.limit != UNLIMITED else None
     try:
         return parse_size(value, total=total)
     except ValueError as error:

@@ -16,10 +16,9 @@ import time
 import pytest
 
 from pytest_memguard.errors import UsageError
-from pytest_memguard.processes.model import EVERYTHING
 from pytest_memguard.session_guard import shared_page as boards
 from pytest_memguard.session_guard.protocol import SessionUsage
-from pytest_memguard.units import MB
+from pytest_memguard.units import MB, UNLIMITED
 
 from .client import Tie
 from .options import MARKER
@@ -351,7 +350,7 @@ class Session(Tie):
             self.warnings.append(
                 f"{item.nodeid} {what} its memory limit: {format_size(added)} of {format_size(limit)} added"
             )
-        elif self.plan.limit != EVERYTHING:
+        elif self.plan.limit != UNLIMITED:
             total = max(self.board.sight().total, peak)  # what was freed since is not in the guard's figure any more
             grew = added * 10 > self.plan.limit
             if total >= share * self.plan.limit and grew:

@@ -6,9 +6,8 @@ import os
 
 import pytest
 
-from pytest_memguard.processes.model import EVERYTHING
 from pytest_memguard.session_guard.death import RECORD
-from pytest_memguard.units import MB, format_size
+from pytest_memguard.units import MB, UNLIMITED, format_size
 
 from .session import ADDED, LARGEST, PEAK, SUBPROCESSES, Session
 
@@ -150,7 +149,7 @@ def header(session: Tie) -> list[str]:
     """Return the lines of the header."""
     plan = session.plan
     limit, source = session.limit()
-    size = f"at most {format_size(limit)} ({source})" if limit != EVERYTHING else "no limit"
+    size = f"at most {format_size(limit)} ({source})" if limit != UNLIMITED else "no limit"
     tests = f", {format_size(plan.test_limit)} added by each test ({plan.test_source})" if plan.test_limit else ""
     least, least_source = session.floor()
     floor = f", {format_size(least)} to stay available ({least_source})" if least else ""
@@ -161,7 +160,7 @@ def header(session: Tie) -> list[str]:
         from pytest_memguard.outputs.text.preflight import warning
 
         line = warning(
-            plan.limit if limit != EVERYTHING else 0,
+            plan.limit if limit != UNLIMITED else 0,
             plan.source,
             plan.floor,
             plan.floor_source,

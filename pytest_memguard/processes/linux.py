@@ -20,7 +20,7 @@ import time
 from errno import EMFILE, ENFILE
 
 from . import rlimit_tag
-from .model import Footprint, Identity, Member
+from .model import Footprint, Member, ProcessId
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class LinuxReader:
         words = os.pread(self._loadavg, 128, 0).split()
         return int(words[-1]) if words and words[-1].isdigit() else 0
 
-    def busy(self) -> float | None:
+    def system_cpu_time(self) -> float | None:
         """Return processors x time - idle time. The idle time is exact where the tick stops on idle CPUs (NOHZ)."""
         try:
             idle = float(os.pread(self._uptime, 64, 0).split()[1])
@@ -100,7 +100,7 @@ class LinuxReader:
             return None
         return self._processors * time.clock_gettime(time.CLOCK_BOOTTIME) - idle
 
-    def worked(self, members: Iterable[Member]) -> float | None:
+    def cpu_time(self, members: Iterable[Member]) -> float | None:
         """Sum the members' CPU clocks, whose numbers are made of pids as clock_getcpuclockid(3) makes them."""
         try:
             return sum([_clock(~member.pid << 3 | _CPUCLOCK_SCHED) for member in members]) / 1e9
@@ -116,17 +116,17 @@ class LinuxReader:
         wrapped, self._wrapped = self._wrapped, False
         return wrapped
 
-    def identify(self, pid: int) -> Identity | None:
+    def identify(self, pid: int) -> ProcessId | None:
         """Return who `pid` is, None when it is gone, a thread, or its stat cannot be understood."""
         fields = self._stat(pid)
         if fields is None or (len(fields) > 35 and fields[35] == b"-1"):  # exit_signal: threads end without one
             return None
         try:
-            return Identity(pid, int(fields[19]), int(fields[1]), int(fields[2]), int(fields[3]), int(fields[25]))
+            return ProcessId(pid, int(fields[19]), int(fields[1]), int(fields[2]), int(fields[3]), int(fields[25]))
         except (ValueError, IndexError):
             return None
 
-    def carries(self, pid: int, cookie: str) -> bool:
+    def has_cookie(self, pid: int, cookie: str) -> bool:
         """Return whether the environment at exec held `cookie`, or the limits hold its number; False if unreadable."""
         if cookie.encode() in self._read(f"{pid}/environ"):
             return True
@@ -140,8 +140,8 @@ class LinuxReader:
 
     # -- how much -----------------------------------------------------------------------------------------------
 
-    def weigh(self, members: Iterable[Member]) -> tuple[int, int, list[Member]]:
-        """Re-read every member's statm. See `Reader.weigh`."""
+    def refresh(self, members: Iterable[Member]) -> tuple[int, int, list[Member]]:
+        """Re-read every member's statm. See `Reader.refresh`."""
         total = growth = 0
         gone: list[Member] = []
         swapping = self._swap_changed()
@@ -279,10 +279,10 @@ class LinuxReader:
         words = self._read(f"{member.pid}/statm").split(None, 2)
         return len(words) > 1 and words[1] != b"0"
 
-    def touched(self, member: Member) -> int:
+    def faulted_bytes(self, member: Member) -> int:
         """Return minor faults times the page size: each copy of a shared page is one such fault."""
         fields = self._stat(member.pid)
-        return int(fields[7]) * self._page if fields and fields[7].isdigit() else member.measured_touched
+        return int(fields[7]) * self._page if fields and fields[7].isdigit() else member.measured_faulted
 
     def shares_map(self, member: Member, other: Member) -> bool:
         """Ask kcmp(2); where that is not allowed, equal figures and equal addresses must do."""

@@ -1,9 +1,11 @@
-"""The engine's nouns: a member, what a reader of the system must offer, and a reading.
+"""A member of the tree, and what a reader of the system must offer.
 
 Plain classes with slots: `dataclasses` and `typing` cost 2-3 MB each, more than the whole guard may add to Python.
 """
 
 from __future__ import annotations
+
+from pytest_memguard.units import UNLIMITED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,11 +15,11 @@ else:
     Protocol = object
 
 
-EVERYTHING = 1 << 62  # bytes: more than anybody holds
+SPEED_OF_ONE_CPU = 8 << 30  # bytes a second one CPU can fault in; measured: 1.5-3.7 GB/s, with huge pages up to 10
 ENDED = ("zombie", "gone")  # the states (see `Reader.state`) of a process that runs no more
 
 
-class Identity:
+class ProcessId:
     """Who a process is at one moment: `pid` and `started` together name it for ever, the rest says where it belongs.
 
     `started` is the reader's own unit (clock ticks since boot on Linux, seconds since the epoch through psutil).
@@ -51,9 +53,9 @@ class Member:
         "handle",
         "measured",
         "measured_anonymous",
+        "measured_faulted",
         "measured_mapped",
         "measured_resident",
-        "measured_touched",
         "parent",
         "pid",
         "resident",
@@ -62,7 +64,7 @@ class Member:
         "text",
     )
 
-    def __init__(self, identity: Identity) -> None:
+    def __init__(self, identity: ProcessId) -> None:
         self.pid = identity.pid
         self.started = identity.started
         self.parent = identity.parent
@@ -71,14 +73,14 @@ class Member:
         self.text = b""
         self.resident = 0
         self.anonymous = 0
-        self.common = EVERYTHING
+        self.common = UNLIMITED
         self.forked = False
         self.swapped = 0
         self.measured = -1
         self.measured_resident = 0
         self.measured_anonymous = 0
         self.measured_mapped = 0
-        self.measured_touched = 0
+        self.measured_faulted = 0
 
     def estimate(self) -> int:
         """Return the best figure for what this member holds now, in bytes, without measuring again."""
@@ -115,10 +117,10 @@ class Reader(Protocol):
     def recent(self) -> range | None:
         """Return the pids that were handed out since the last call, None when that is not known."""
 
-    def busy(self) -> float | None:
+    def system_cpu_time(self) -> float | None:
         """Return the CPU seconds all processes of the machine have spent since some moment; None when not known."""
 
-    def worked(self, members: Iterable[Member]) -> float | None:
+    def cpu_time(self, members: Iterable[Member]) -> float | None:
         """Return the CPU seconds these have spent together; None when one is gone or it is not known."""
 
     def pids(self) -> set[int]:
@@ -127,22 +129,22 @@ class Reader(Protocol):
     def reused(self) -> bool:
         """Return whether pids have started again from the bottom since the last call."""
 
-    def identify(self, pid: int) -> Identity | None:
+    def identify(self, pid: int) -> ProcessId | None:
         """Return who `pid` is now, None when it is gone."""
 
-    def carries(self, pid: int, cookie: str) -> bool:
+    def has_cookie(self, pid: int, cookie: str) -> bool:
         """Return whether the environment `pid` was started with holds `cookie`."""
 
     def is_same(self, member: Member) -> bool:
         """Return whether the member's pid still belongs to the process it was found as."""
 
-    def weigh(self, members: Iterable[Member]) -> tuple[int, int, list[Member]]:
+    def refresh(self, members: Iterable[Member]) -> tuple[int, int, list[Member]]:
         """Refresh each member; return (sum of resident, growth of those seen before, members that are gone), bytes."""
 
     def footprint(self, member: Member) -> Footprint | None:
         """Measure one member, which is dear; None where the system does not tell."""
 
-    def touched(self, member: Member) -> int:
+    def faulted_bytes(self, member: Member) -> int:
         """Return an upper bound in bytes for the memory the member has written to first, or copied, so far."""
 
     def shares_map(self, member: Member, other: Member) -> bool:
@@ -162,22 +164,3 @@ class Reader(Protocol):
 
     def release(self, member: Member) -> None:
         """Let go of what the reader keeps open for a member."""
-
-
-class Reading:
-    """One look at the tree; amounts in bytes, `time` on the monotonic clock in seconds.
-
-    The footprint of the tree lies between `low` and `high`. `growth` is what members known from the look before added.
-    """
-
-    __slots__ = ("count", "growth", "growth_speed", "high", "low", "measured", "resident", "time")
-
-    def __init__(self, time: float, count: int, resident: int, low: int, high: int, growth: int) -> None:
-        self.time = time
-        self.count = count
-        self.resident = resident
-        self.low = low
-        self.high = high
-        self.growth = growth
-        self.growth_speed = 0.0  # bytes a second since the look before
-        self.measured = False

@@ -20,7 +20,7 @@ END = b".\n"  # whoever is killed before the file is cut leaves the tail of a lo
 LARGEST = 1 << 20  # bytes; 1,000 members take about 20 KB
 
 
-class Roster:
+class PidList:
     """Pid and start time of each member; `write` in one process, `entries` in another forked from the same one."""
 
     def __init__(self) -> None:

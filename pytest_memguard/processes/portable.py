@@ -23,10 +23,8 @@ import time
 
 import psutil
 
-from pytest_memguard.engine.polling import SPEED_OF_ONE_CPU
-
 from . import darwin
-from .model import Footprint, Identity, Member
+from .model import SPEED_OF_ONE_CPU, Footprint, Member, ProcessId
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,11 +68,11 @@ class PortableReader:
         """Return None: all pids have to be listed."""
         return None
 
-    def busy(self) -> float | None:
+    def system_cpu_time(self) -> float | None:
         """Return None: no look may be left out, since only a look finds who joined (a double fork takes 1 ms)."""
         return None
 
-    def worked(self, members: Iterable[Member]) -> float | None:  # noqa: ARG002 - the answer is the same for all
+    def cpu_time(self, members: Iterable[Member]) -> float | None:  # noqa: ARG002 - the answer is the same for all
         """Return None: psutil has it in ticks of 10 ms, in which 17 MB are copied, and no cheaper than the memory."""
         return None
 
@@ -91,16 +89,16 @@ class PortableReader:
         """
         return False
 
-    def identify(self, pid: int) -> Identity | None:
+    def identify(self, pid: int) -> ProcessId | None:
         """Return who `pid` is, None when it is gone. `started` is in seconds since the epoch, as psutil has it."""
         try:
             process = psutil.Process(pid)
             family = pid if self.exact else FAMILY  # exact figures add up
-            return Identity(pid, process.create_time(), process.ppid(), _group(pid), _session(pid), family)
+            return ProcessId(pid, process.create_time(), process.ppid(), _group(pid), _session(pid), family)
         except (psutil.Error, OSError, ValueError, IndexError):
             return None
 
-    def carries(self, pid: int, cookie: str) -> bool:
+    def has_cookie(self, pid: int, cookie: str) -> bool:
         """Return whether a variable of the environment at exec holds `cookie`; False when we may not look.
 
         macOS tells more: whose child the process was born as, which reparenting does not change.
@@ -142,8 +140,8 @@ class PortableReader:
 
     # -- how much -----------------------------------------------------------------------------------------------
 
-    def weigh(self, members: Iterable[Member]) -> tuple[int, int, list[Member]]:
-        """Read every member's memory once. See `Reader.weigh`; swap of single members is not known, and stays 0."""
+    def refresh(self, members: Iterable[Member]) -> tuple[int, int, list[Member]]:
+        """Read every member's memory once. See `Reader.refresh`; swap of single members is not known, and stays 0."""
         total = growth = 0
         gone: list[Member] = []
         asks_all = self._is_time_to_ask()
@@ -152,7 +150,7 @@ class PortableReader:
             try:
                 is_new = member not in self._handles
                 handle = self._handle(member)
-                self._refresh(member, handle)
+                self._read_memory(member, handle)
                 changed = member.resident - before
                 if (asks_all or abs(changed) > WORTH_ASKING) and not is_new and not handle.is_running():
                     gone.append(member)
@@ -176,7 +174,7 @@ class PortableReader:
         self._identity_looked = now
         return True
 
-    def _refresh(self, member: Member, handle: psutil.Process) -> None:
+    def _read_memory(self, member: Member, handle: psutil.Process) -> None:
         """Read the member's memory. Raises what psutil raises."""
         if self.exact:
             footprint = _phys_footprint(member.pid)
@@ -240,7 +238,7 @@ class PortableReader:
             return None
         return Footprint(info.pss + info.swap, 0)
 
-    def touched(self, member: Member) -> int:
+    def faulted_bytes(self, member: Member) -> int:
         """Return CPU time as bytes: nothing is written to without it.
 
         CPU time comes in ticks of 10 ms, so between two calls up to one tick more may have been used than they show.
@@ -250,7 +248,7 @@ class PortableReader:
         try:
             times = self._handle(member).cpu_times()
         except (psutil.Error, OSError, ValueError, RuntimeError):
-            return member.measured_touched  # gone or not told: no more than at the last measurement
+            return member.measured_faulted  # gone or not told: no more than at the last measurement
         return int((times.user + times.system) * SPEED_OF_ONE_CPU)
 
     def shares_map(self, member: Member, other: Member) -> bool:

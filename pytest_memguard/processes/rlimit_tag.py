@@ -20,7 +20,7 @@ def number_of(cookie: str) -> int:
         return 0
 
 
-def bequeath(number: int) -> int:
+def set_tag(number: int) -> int:
     """Hand a number on to all processes that this one starts; return the one before. Nothing happens if refused."""
     import resource
 

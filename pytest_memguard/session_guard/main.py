@@ -146,7 +146,7 @@ def guard_session(facts: dict[str, Any]) -> None:
     if root is None:
         return
     limit, source = int(facts["limit"]), str(facts["source"])
-    meter = Meter(reader, limit)
+    meter = Meter(reader)
     started = time.monotonic()
     run = events.Run(
         identifier=str(facts["cookie"]),
@@ -169,6 +169,11 @@ def guard_session(facts: dict[str, Any]) -> None:
     if WARNING in notify["on"]:
         host.notices = _open_notices(notify, run, tree)
         sinks.add(host.notices, "notify")
+    monitor = None
+    if run.floor:
+        from pytest_memguard.engine.low_memory import monitor_of  # 1 MB that only a floor is worth
+
+        monitor = monitor_of(run)
     guard = Guard(
         run=run,
         reader=reader,
@@ -182,6 +187,7 @@ def guard_session(facts: dict[str, Any]) -> None:
         grace=float(facts["grace"]),
         processors=memory.processors(),
         started=started,
+        monitor=monitor,
     )
     relief = Relief(guard, reader, tree, meter, limit=limit, source=source, grace=float(facts["grace"]))
     listening = socket.socket(fileno=LISTENING)
@@ -201,14 +207,10 @@ def guard_session(facts: dict[str, Any]) -> None:
     desk.owns_tree = True
     host.desk = desk
     host.relief = relief
-    guard.policy = relief
+    guard.attach(relief)
     relief.desk = desk
-    if run.floor:
-        from pytest_memguard.engine.low_memory import watch_over
-
-        guard.watch = watch_over(run)
     guard.run()
-    relief.left(root)
+    relief.member_gone(root)
     desk.settle()
     desk.end_rest(root)
     helpers = desk.helpers()

@@ -11,12 +11,13 @@ import time
 
 from pytest_memguard import events
 from pytest_memguard.breach import BLOCK, CLAMPED, KILLED, KILLED_PYTEST, NAMED, NOTHING, RAISED, SESSION, TEST, Breach
-from pytest_memguard.engine.enforcer import Enforcer, collect_nothing
-from pytest_memguard.engine.tree import Branch
+from pytest_memguard.engine.enforcer import Enforcer, no_reap
+from pytest_memguard.engine.tree import Subtree
 from pytest_memguard.processes import signals
 from pytest_memguard.processes.command_line import display
-from pytest_memguard.processes.model import ENDED, EVERYTHING
-from pytest_memguard.system import memory
+from pytest_memguard.processes.model import ENDED
+from pytest_memguard.system.available import available_memory
+from pytest_memguard.units import UNLIMITED
 
 from . import escalation
 from . import shared_page as boards
@@ -25,9 +26,9 @@ from .data_limit import AFTER_A_LIFT, untouched
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pytest_memguard.engine.guard import Guard
-    from pytest_memguard.engine.meter import Meter
+    from pytest_memguard.engine.meter import Meter, Reading
     from pytest_memguard.engine.tree import Tree
-    from pytest_memguard.processes.model import Member, Reader, Reading
+    from pytest_memguard.processes.model import Member, Reader
 
     from .pytest_process import Account, TestProcess
     from .server import Desk
@@ -65,7 +66,6 @@ class Relief:
         self._muted = False  # a breach is only watched, and was told
         self._believed_until: dict[tuple[int, str], float] = {}
         self._told_limits: set[tuple[int, int, str]] = set()
-        tree.listener = self
 
     # -- who ----------------------------------------------------------------------------------------------------------
 
@@ -79,7 +79,7 @@ class Relief:
         for other in sorted(self._tree.members.values(), key=_by_pid):
             if other.pid not in self.processes and self._owner_of(other) is not self._owners.get(other):
                 self._disown(other)
-                self.joined(other)
+                self.member_added(other)
 
     def farewell(self, process: TestProcess) -> None:
         """Let go of a pytest process that said goodbye."""
@@ -88,7 +88,7 @@ class Relief:
         if self.processes.pop(process.member.pid, None) is not None:
             self.ended.append(process)  # what it started still is its own
 
-    def joined(self, member: Member) -> None:
+    def member_added(self, member: Member) -> None:
         """Give a new member to the pytest process that it comes from."""
         owner = self._owner_of(member)
         if owner is None:
@@ -98,7 +98,7 @@ class Relief:
         if owner.clamp is not None:
             owner.clamp.free_child(member.pid)
 
-    def left(self, member: Member) -> None:
+    def member_gone(self, member: Member) -> None:
         """Forget a member that is gone; a pytest process among them is remembered."""
         self._disown(member)
         process = self.processes.get(member.pid)
@@ -156,11 +156,11 @@ class Relief:
 
     def limit(self) -> int:
         """See `Policy`."""
-        return EVERYTHING if self._muted else max(self.total_limit, self._allowed)
+        return UNLIMITED if self._muted else max(self.total_limit, self._allowed)
 
     def headroom(self) -> int:
         """See `Policy`."""
-        left = EVERYTHING
+        left = UNLIMITED
         for process in self.processes.values():
             for _, account in _limited(process):
                 allowed = max(account.limit, process.allowed if process.step.state != escalation.FREE else 0)
@@ -247,15 +247,15 @@ class Relief:
             self._strikes = 0
             process = max(processes, key=_by_held)
             self._kill(process, self._breach(process, SESSION, process.account, self.total_limit, total))
-        if self._guard.watch is not None:
-            self._guard.watch.believe(0.0)
+        if self._guard.monitor is not None:
+            self._guard.monitor.back_off(0.0)
         self.total_limit = self.usual_limit
 
     def _ease(self) -> None:
         """Let the usual limit hold again: what was to be done is done, and another shortage is another breach."""
-        watch = self._guard.watch
+        monitor = self._guard.monitor
         self.total_limit = self.usual_limit
-        if watch is None or watch.is_over():
+        if monitor is None or monitor.is_over():
             self._shortage = None
             self._strikes = 0
 
@@ -264,9 +264,9 @@ class Relief:
     def _hold_and_check(self, process: TestProcess, kind: str, account: Account, allowed: int) -> None:
         """Hold one pytest process and its subprocesses, measure, and act when its test really added too much."""
         everyone = {process.member, *process.subprocesses}
-        enforcer = Enforcer(Branch(self._tree, everyone, process.subprocesses), self._reader, collect_nothing)
-        held = enforcer.hold_still()
-        enforcer.wait_until_still(EVERYTHING)
+        enforcer = Enforcer(Subtree(self._tree, everyone, process.subprocesses), self._reader, no_reap)
+        held = enforcer.freeze()
+        enforcer.wait_until_frozen(UNLIMITED)
         self._guard.measure_now()
         added = process.added(account)
         if added > allowed:
@@ -274,7 +274,7 @@ class Relief:
         else:
             until = time.monotonic() + max(MEASURE_AGAIN, 100 * self._meter.cost(self._guard.total()))
             self._believed_until[process.member.pid, kind] = until
-        enforcer.let_go(held)
+        enforcer.thaw(held)
 
     def _act(self, process: TestProcess, kind: str, limit: int, amount: int) -> None:
         """Do to `process` what `force` says; everyone it concerns holds still."""
@@ -300,7 +300,7 @@ class Relief:
             reserve = escalation.reserve(limit)
             process.clamp.tighten(process.member, reserve)
             gap = untouched(process.member, data)
-            available = memory.available_memory()
+            available = available_memory()
             self._allow(process, kind, amount, escalation.allowance(limit, gap, process.clamp.slack, available))
             breach.action = CLAMPED
             process.step = escalation.Step(escalation.CLAMPED, now + escalation.CLAMP_PATIENCE)
@@ -417,8 +417,8 @@ class Relief:
 
     def _end(self, process: TestProcess, members: set[Member]) -> None:
         """SIGKILL some members. No SIGTERM: the others stand still, or run without being looked at, meanwhile."""
-        branch = Branch(self._tree, members, process.subprocesses)
-        Enforcer(branch, self._reader, collect_nothing).kill_all()
+        branch = Subtree(self._tree, members, process.subprocesses)
+        Enforcer(branch, self._reader, no_reap).kill_all()
 
     def end(self, process: TestProcess, members: set[Member]) -> int:
         """SIGKILL some subprocesses and all below them; return how many there were."""

@@ -9,8 +9,8 @@ import time
 from struct import Struct
 
 from pytest_memguard.breach import BLOCK, BY_ANOTHER_GUARD, BY_KERNEL, BY_MEMGUARD, BY_UNKNOWN, NOTHING, Death
-from pytest_memguard.engine.enforcer import Enforcer, collect_nothing
-from pytest_memguard.engine.tree import Branch
+from pytest_memguard.engine.enforcer import Enforcer, no_reap
+from pytest_memguard.engine.tree import Subtree
 from pytest_memguard.errors import ReadError
 from pytest_memguard.jsonline import JsonObject, encode
 from pytest_memguard.processes.model import ENDED
@@ -410,7 +410,7 @@ class Desk:
         pool = session.root.subprocesses if session.root is not None else set()
         killed = 0
         if living:
-            killed = Enforcer(Branch(self._tree, living, pool), self._reader, collect_nothing).kill_all().killed
+            killed = Enforcer(Subtree(self._tree, living, pool), self._reader, no_reap).kill_all().killed
         return killed + self.end_rest(session.root.member if session.root is not None else None)
 
     def helpers(self) -> list[Member]:
@@ -433,7 +433,7 @@ class Desk:
             living = [member for member in others if self._is_left(member)]
             if not living:
                 break
-            ending = Enforcer(Branch(self._tree, living, frozenset()), self._reader, collect_nothing).kill_all()
+            ending = Enforcer(Subtree(self._tree, living, frozenset()), self._reader, no_reap).kill_all()
             killed += ending.killed
             if ending.survivors:
                 break

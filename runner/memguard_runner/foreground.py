@@ -17,7 +17,7 @@ from pytest_memguard.processes.subreaper import become_subreaper
 from pytest_memguard.unix_socket import remove
 
 from . import exit_status, spawn
-from .run_spec import Setup, new_cookie, open_roster
+from .run_spec import Setup, new_cookie, open_pid_list
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def run_guarded(command: Sequence[str], settings: Settings, reader: str) -> int:
     awaited = _awaited(terminal and settings.verbose)
     mask = signals.pthread_sigmask(signals.SIG_BLOCK, awaited)
     lifeline_end, lifeline = os.pipe()
-    roster = None if adopts else open_roster()
+    pid_list = None if adopts else open_pid_list()
     cookie = new_cookie()
     setup = Setup(
         command=command,
@@ -49,7 +49,7 @@ def run_guarded(command: Sequence[str], settings: Settings, reader: str) -> int:
         terminal=terminal,
         mask=mask,
         lifeline=lifeline_end,
-        roster=roster,
+        pid_list=pid_list,
         cookie=cookie,
     )
     guard = os.fork()

@@ -83,7 +83,7 @@ class Visitors:
         if self._desk is not None and self._relief is not None:
             for process in list(self._relief.processes.values()):
                 if self._reader.state(process.member) in ENDED:
-                    self._relief.left(process.member)
+                    self._relief.member_gone(process.member)
             self._desk.settle()
             self._desk.close()
         elif self._listening is not None:
@@ -122,4 +122,5 @@ class Visitors:
                 guard=os.getpid(),
             ),
         )
-        self._guard.policy = self._relief = relief
+        self._relief = relief
+        self._guard.attach(relief)

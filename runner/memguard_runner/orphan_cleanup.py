@@ -45,8 +45,8 @@ def kill_the_tree(setup: Setup) -> int:
     """Kill every process of the run, in front or guard; return how many there were."""
     reader = readers.open_reader(setup.reader, adopts=setup.adopts)
     tree = Tree(reader, cookie=setup.cookie)
-    if setup.roster is not None:
-        for pid, started in setup.roster.entries():
+    if setup.pid_list is not None:
+        for pid, started in setup.pid_list.entries():
             tree.restore(pid, started)
     return Enforcer(tree, reader, reap_all).kill_all().killed
 

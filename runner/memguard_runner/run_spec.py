@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from pytest_memguard.config.settings import Settings
-    from pytest_memguard.processes.pid_list import Roster
+    from pytest_memguard.processes.pid_list import PidList
 
 
 class Setup:
@@ -27,8 +27,8 @@ class Setup:
         "front",
         "lifeline",
         "mask",
+        "pid_list",
         "reader",
-        "roster",
         "settings",
         "socket_path",
         "terminal",
@@ -44,7 +44,7 @@ class Setup:
         terminal: bool,
         mask: AbstractSet[int],
         lifeline: int,
-        roster: Roster | None,
+        pid_list: PidList | None,
         cookie: str,
     ) -> None:
         self.command = command
@@ -54,7 +54,7 @@ class Setup:
         self.terminal = terminal
         self.mask = mask
         self.lifeline = lifeline
-        self.roster = roster
+        self.pid_list = pid_list
         self.cookie = cookie
         self.front = os.getpid()
         self.socket_path = _socket_path(cookie)
@@ -65,11 +65,11 @@ def new_cookie() -> str:
     return os.urandom(8).hex()
 
 
-def open_roster() -> Roster:
-    """Return a roster that front and guard share."""
-    from pytest_memguard.processes.pid_list import Roster
+def open_pid_list() -> PidList:
+    """Return a pid_list that front and guard share."""
+    from pytest_memguard.processes.pid_list import PidList
 
-    return Roster()
+    return PidList()
 
 
 def _socket_path(cookie: str) -> str:

@@ -160,9 +160,9 @@ def supervise(setup: Setup, pid: int, started: float, kernel: KernelKills) -> in
     lifelines = [setup.lifeline, *outer_lifelines()]
     host = RunnerHost(pid, grace=settings.grace, lifelines=lifelines)
     reader = readers.open_reader(setup.reader, adopts=setup.adopts, after=pid)
-    tree = Tree(reader, cookie=setup.cookie, roster=setup.roster)
+    tree = Tree(reader, cookie=setup.cookie, pid_list=setup.pid_list)
     tree.add(pid)
-    meter = Meter(reader, settings.limit)
+    meter = Meter(reader)
     run = events.Run(
         identifier=setup.cookie,
         command=display(list(setup.command)),
@@ -182,6 +182,11 @@ def supervise(setup: Setup, pid: int, started: float, kernel: KernelKills) -> in
     if settings.notify and settings.notify_on != (KILL,):
         host.notices = _open_notices(settings, run, tree)
         sinks.add(host.notices, "notify")
+    monitor = None
+    if settings.min_available:
+        from pytest_memguard.engine.low_memory import monitor_of  # 1 MB that only a floor is worth
+
+        monitor = monitor_of(run)
     guard = Guard(
         run=run,
         reader=reader,
@@ -195,13 +200,10 @@ def supervise(setup: Setup, pid: int, started: float, kernel: KernelKills) -> in
         grace=settings.grace,
         processors=memory.processors(),
         started=started,
+        monitor=monitor,
     )
     host.visitors = Visitors(setup.socket_path, host, guard, reader, tree, meter, kernel, settings, console)
     _warn_about_memory(settings, console)
-    if settings.min_available:
-        from pytest_memguard.engine.low_memory import watch_over
-
-        guard.watch = watch_over(run)
     breach, ending = guard.run()
     host.reap()  # the command may have become a zombie after the last look, and its status is the answer
     host.visitors.close()
@@ -213,7 +215,7 @@ def supervise(setup: Setup, pid: int, started: float, kernel: KernelKills) -> in
     outcome.grown, outcome.grown_in = growth.gained, growth.seconds
     outcome.elapsed = guard.elapsed()
     if breach is None and not settings.leave_running:
-        outcome.leftovers = guard.members_left()
+        outcome.leftovers = guard.leftovers()
         if outcome.leftovers:
             ending = guard.end()
     _add_ending(outcome, guard, ending)

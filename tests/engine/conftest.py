@@ -37,11 +37,12 @@ class Inside:
 
     def __init__(self, reader_name, folder, *, limit=100 * MB):
         self.folder = folder
+        self.limit = limit
         self.adopts = reader_name == "linux" and become_subreaper()
         self.reader = open_reader(reader_name, adopts=self.adopts)
         self.cookie = os.urandom(8).hex()
         self.tree = Tree(self.reader, cookie=self.cookie)
-        self.meter = Meter(self.reader, limit)
+        self.meter = Meter(self.reader)
         self.enforcer = Enforcer(self.tree, self.reader, self.reap)
         self._started = 0
 
@@ -60,7 +61,7 @@ class Inside:
     def read(self):
         """New members first, then a reading."""
         self.tree.scan()
-        return self.meter.read(self.tree, time.monotonic())
+        return self.meter.read(self.tree, time.monotonic(), self.limit)
 
     def measure(self):
         self.read()
@@ -84,7 +85,7 @@ class Inside:
         return False
 
     def end(self, **changes):
-        options = {"limit": self.meter.limit, "grace": 5.0, "wait": self.sleep, "stopped": False}
+        options = {"limit": self.limit, "grace": 5.0, "wait": self.sleep, "stopped": False}
         return self.enforcer.end(**{**options, **changes})
 
     def nobody_is_left(self):

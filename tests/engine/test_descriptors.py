@@ -29,8 +29,8 @@ try:
 except OSError:
     pass
 tree.scan()
-total, _, gone = reader.weigh(tree.members.values())
-again, _, _ = reader.weigh(tree.members.values())
+total, _, gone = reader.refresh(tree.members.values())
+again, _, _ = reader.refresh(tree.members.values())
 state = reader.state(tree.members[child.pid])
 for descriptor in taken:
     os.close(descriptor)

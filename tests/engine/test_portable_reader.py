@@ -21,9 +21,8 @@ import psutil
 import pytest
 
 from pytest_memguard.engine.meter import Meter
-from pytest_memguard.engine.polling import SPEED_OF_ONE_CPU
 from pytest_memguard.processes import darwin, portable
-from pytest_memguard.processes.model import Member
+from pytest_memguard.processes.model import SPEED_OF_ONE_CPU, Member
 from pytest_memguard.processes.portable import EXEC_PATIENCE, FAMILY, IDENTITY_LOOK, PortableReader
 
 if TYPE_CHECKING:
@@ -107,7 +106,7 @@ def member_of(reader: PortableReader | LinuxReader, pid: int) -> Member:
 
 def weighed(reader: PortableReader | LinuxReader, pid: int) -> Member:
     member = member_of(reader, pid)
-    total, growth, gone = reader.weigh([member])
+    total, growth, gone = reader.refresh([member])
     assert (total, growth, gone) == (member.resident, 0, [])
     return member
 
@@ -167,8 +166,8 @@ def test_a_started_process_is_listed_and_a_collected_one_is_not(programs: Progra
 
 
 def test_no_look_is_left_out_because_only_a_look_finds_who_joined(reader: PortableReader) -> None:
-    assert reader.busy() is None
-    assert reader.worked([]) is None
+    assert reader.system_cpu_time() is None
+    assert reader.cpu_time([]) is None
 
 
 @pytest.mark.parametrize("value", ["{}", "outer,{}"])
@@ -176,8 +175,8 @@ def test_a_process_carries_the_cookie_of_its_environment(
     programs: Programs, reader: PortableReader, value: str
 ) -> None:
     pid = programs.start("/bin/sleep", 60, env={"MEMGUARD_RUN": value.format("5f0c1e")}).pid
-    wait_for(lambda: reader.carries(pid, "5f0c1e"))
-    assert not reader.carries(pid, "another")
+    wait_for(lambda: reader.has_cookie(pid, "5f0c1e"))
+    assert not reader.has_cookie(pid, "another")
 
 
 def test_many_processes_without_environment_do_not_hold_up_a_look(
@@ -188,7 +187,7 @@ def test_many_processes_without_environment_do_not_hold_up_a_look(
     waits: list[float] = []
     monkeypatch.setattr(time, "sleep", waits.append)
     assert pid in reader.pids()
-    assert not any(reader.carries(pid, "5f0c1e") for _ in range(100))
+    assert not any(reader.has_cookie(pid, "5f0c1e") for _ in range(100))
     assert 0 < sum(waits) <= EXEC_PATIENCE * 1.1
 
 
@@ -212,17 +211,17 @@ def test_an_orphan_in_the_middle_of_exec_is_found_by_its_cookie(
     carried: dict[int, bool] = {}
     while spawner.poll() is None:
         for pid in reader.pids() - before - carried.keys():
-            carried[pid] = reader.carries(pid, "5f0c1e")
-    wrong = [pid for pid, found in carried.items() if not found and reader.carries(pid, "5f0c1e")]
+            carried[pid] = reader.has_cookie(pid, "5f0c1e")
+    wrong = [pid for pid, found in carried.items() if not found and reader.has_cookie(pid, "5f0c1e")]
     assert any(carried.values())
     assert not wrong
 
 
 def test_a_zombie_and_a_process_that_is_gone_carry_nothing(programs: Programs, reader: PortableReader) -> None:
     pid = zombie(programs)
-    assert not reader.carries(pid, "PATH")
+    assert not reader.has_cookie(pid, "PATH")
     programs.started[-1].wait()
-    assert not reader.carries(pid, "PATH")
+    assert not reader.has_cookie(pid, "PATH")
 
 
 def test_a_member_with_another_start_time_is_not_the_same(programs: Programs, reader: PortableReader) -> None:
@@ -233,7 +232,7 @@ def test_a_member_with_another_start_time_is_not_the_same(programs: Programs, re
     assert reader.is_same(member)
     assert not reader.is_same(stranger)
     assert reader.state(stranger) == "gone"
-    assert reader.weigh([member, stranger])[2] == [stranger]
+    assert reader.refresh([member, stranger])[2] == [stranger]
 
 
 def process_with_pid(programs: Programs, pid: int) -> bool:
@@ -244,7 +243,7 @@ def process_with_pid(programs: Programs, pid: int) -> bool:
 
 @linux
 @root
-@pytest.mark.parametrize("look", ["is_same", "state", "footprint", "weigh"])
+@pytest.mark.parametrize("look", ["is_same", "state", "footprint", "refresh"])
 def test_a_pid_that_passed_to_a_stranger_is_noticed(programs: Programs, reader: PortableReader, look: str) -> None:
     if not os.access(LAST_PID, os.W_OK):
         pytest.skip("this kernel lets nobody choose pids")
@@ -258,10 +257,10 @@ def test_a_pid_that_passed_to_a_stranger_is_noticed(programs: Programs, reader: 
             break
     else:
         pytest.skip("others start too many processes")
-    if look == "weigh":
+    if look == "refresh":
         # Both are equally small, so it is the look at all of them that notices.
         end = time.monotonic() + IDENTITY_LOOK + PATIENCE
-        while not reader.weigh([member])[2]:
+        while not reader.refresh([member])[2]:
             assert time.monotonic() < end
             time.sleep(0.05)
     elif look == "footprint":
@@ -299,7 +298,7 @@ def test_growth_is_what_a_member_known_before_gained(
     member = weighed(reader, pid)
     before = member.resident
     wait_for(lambda: int.from_bytes(counter.read_bytes(), "little") >= 10)
-    total, growth, gone = reader.weigh([member])
+    total, growth, gone = reader.refresh([member])
     assert not gone
     assert growth == total - before > 0
 
@@ -310,7 +309,7 @@ def test_shared_pages_count_for_all_in_resident_and_once_in_the_footprint(
 ) -> None:
     pid, facts = programs.start_ready("prefork.py", "--mb", 60, "--workers", 4)
     members = [member_of(reader, member) for member in [pid, *facts["workers"]]]
-    resident, _, _ = reader.weigh(members)
+    resident, _, _ = reader.refresh(members)
     footprints = [reader.footprint(member) for member in members]
     total = sum(footprint.total for footprint in footprints if footprint is not None)
     assert resident > 5 * 60 * MB
@@ -321,7 +320,7 @@ def test_shared_pages_count_for_all_in_resident_and_once_in_the_footprint(
 def test_the_lower_bound_of_forked_processes_is_the_largest_of_them(programs: Programs, reader: PortableReader) -> None:
     pid, facts = programs.start_ready("prefork.py", "--mb", 60, "--workers", 4)
     tree = OneMember(*(member_of(reader, member) for member in [pid, *facts["workers"]]))
-    reading = Meter(reader, 50 * MB).read(tree, 0.0)  # type: ignore[arg-type]
+    reading = Meter(reader).read(tree, 0.0, 50 * MB)  # type: ignore[arg-type]
     assert 50 * MB < reading.low < 90 * MB
     assert reading.high > 300 * MB
 
@@ -333,17 +332,17 @@ def test_copied_pages_are_within_the_bound_of_touched_memory(
     written = tmp_path / "written"
     pid, facts = programs.start_ready("prefork.py", "--mb", 100, "--workers", 1, "--write-mb", 80, "--written", written)
     worker = weighed(reader, facts["workers"][0])
-    before = reader.touched(worker)
+    before = reader.faulted_bytes(worker)
     os.kill(pid, signal.SIGUSR1)
     wait_for(written.exists)
-    assert reader.touched(worker) - before >= 80 * MB
+    assert reader.faulted_bytes(worker) - before >= 80 * MB
 
 
 def test_a_process_that_used_no_time_has_touched_nothing_new(programs: Programs, reader: PortableReader) -> None:
     pid, _ = programs.start_ready("hog.py", "--mb", 1, "--hold")
     member = weighed(reader, pid)
     times = psutil.Process(pid).cpu_times()
-    assert reader.touched(member) <= (times.user + times.system + 0.02) * SPEED_OF_ONE_CPU
+    assert reader.faulted_bytes(member) <= (times.user + times.system + 0.02) * SPEED_OF_ONE_CPU
 
 
 @linux
@@ -357,7 +356,7 @@ def test_a_child_between_vfork_and_exec_shares_the_map_of_its_parent(
     # A second thread of the parent has just written the file and may still be ending.
     wait_for(lambda: reader.shares_map(child, parent))
     tree = OneMember(parent, child)
-    assert 40 * MB < Meter(reader, 10 * MB).measure(tree, 0.0) < 40 * MB + parent.resident / 2  # type: ignore[arg-type]
+    assert 40 * MB < Meter(reader).measure(tree, 0.0) < 40 * MB + parent.resident / 2  # type: ignore[arg-type]
 
 
 @linux
@@ -383,7 +382,7 @@ def test_a_process_whose_first_thread_has_ended_is_running_and_weighed(
     assert reader.command(pid)[1].endswith("zombie_leader.py")
     os.kill(pid, signal.SIGKILL)
     wait_for(lambda: reader.state(member) == "zombie")
-    assert reader.weigh([member]) == (0, 0, [])
+    assert reader.refresh([member]) == (0, 0, [])
 
 
 def test_a_thread_heavy_process_counts_once(programs: Programs, reader: PortableReader) -> None:
@@ -399,7 +398,7 @@ def test_a_zombie_weighs_nothing_and_is_not_gone(programs: Programs, reader: Por
     assert member.resident == 0
     assert reader.state(member) == "zombie"
     programs.started[-1].wait()
-    assert reader.weigh([member])[2] == [member]
+    assert reader.refresh([member])[2] == [member]
     assert reader.state(member) == "gone"
     footprint = reader.footprint(member)
     assert footprint is not None
@@ -409,7 +408,7 @@ def test_a_zombie_weighs_nothing_and_is_not_gone(programs: Programs, reader: Por
 def test_members_that_die_while_they_are_weighed_raise_nothing(programs: Programs, reader: PortableReader) -> None:
     _, facts = programs.start_ready("tree.py", "--depth", 2, "--width", 4, "--mb", 1)
     members = [member_of(reader, pid) for pid in facts["pids"]]
-    reader.weigh(members)
+    reader.refresh(members)
 
     def kill_all() -> None:
         for pid in reversed(facts["pids"]):
@@ -424,11 +423,11 @@ def test_members_that_die_while_they_are_weighed_raise_nothing(programs: Program
     while left and time.monotonic() < end:
         for member in left:
             reader.footprint(member)
-            reader.touched(member)
+            reader.faulted_bytes(member)
             reader.state(member)
             reader.command(member.pid)
             reader.shares_map(member, members[0])
-        total, _, gone = reader.weigh(left)
+        total, _, gone = reader.refresh(left)
         left = [member for member in left if member not in gone]
         if total == 0:  # what is left are zombies that nobody collects, where process 1 does not
             break
@@ -447,8 +446,8 @@ def test_another_users_process_is_weighed_by_its_rss_and_has_no_footprint(progra
         "reader = PortableReader()\n"
         f"os.setgid({NOBODY}); os.setuid({NOBODY})\n"
         f"member = Member(reader.identify({pid}))\n"
-        "total, _, gone = reader.weigh([member])\n"
-        f"print(total >> 20 >= 20, gone, reader.footprint(member), reader.carries({pid}, 'PATH'),"
+        "total, _, gone = reader.refresh([member])\n"
+        f"print(total >> 20 >= 20, gone, reader.footprint(member), reader.has_cookie({pid}, 'PATH'),"
         f" reader.owner(member), reader.state(member), reader.command({pid})[1][-6:])\n"
     )
     seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -527,13 +526,13 @@ def test_on_macos_the_footprint_is_read_at_every_look(programs: Programs, mac: P
     assert mac.exact
     pid, facts = programs.start_ready("prefork.py", "--mb", 60, "--workers", 4)
     members = [member_of(mac, member) for member in [pid, *facts["workers"]]]
-    total, _, gone = mac.weigh(members)
+    total, _, gone = mac.refresh(members)
     assert not gone
     assert 60 * MB < total < 150 * MB
     footprint = mac.footprint(members[0])
     assert footprint is not None
     assert footprint.total == pytest.approx(members[0].resident, abs=MB)
-    reading = Meter(mac, 800 * MB).read(OneMember(*members), 0.0)  # type: ignore[arg-type]
+    reading = Meter(mac).read(OneMember(*members), 0.0, 800 * MB)  # type: ignore[arg-type]
     assert reading.low == reading.high
 
 
@@ -543,7 +542,7 @@ def test_on_macos_a_collected_process_is_gone(programs: Programs, mac: PortableR
     member = weighed(mac, process.pid)
     process.kill()
     process.wait()
-    assert mac.weigh([member]) == (0, 0, [member])
+    assert mac.refresh([member]) == (0, 0, [member])
 
 
 @linux
@@ -574,7 +573,7 @@ def test_a_member_whose_memory_cannot_be_read_stays_a_member(
         raise error
 
     monkeypatch.setattr(psutil.Process, "memory_info", refuse)
-    total, growth, gone = reader.weigh([member])
+    total, growth, gone = reader.refresh([member])
     assert (growth, gone) == (0, [])
     assert total == (0 if isinstance(error, psutil.ZombieProcess) else before)
 
@@ -607,6 +606,6 @@ def test_on_macos_an_orphan_is_known_by_the_parent_it_was_born_to(
     ids = {member: (7, 1), orphan: (8, 7)}
     monkeypatch.setattr(darwin, "unique_ids", ids.get)
     weighed(mac, member)
-    assert mac.carries(orphan, "a cookie that nobody has")
+    assert mac.has_cookie(orphan, "a cookie that nobody has")
     ids[orphan] = (8, 5)
-    assert not mac.carries(orphan, "a cookie that nobody has")
+    assert not mac.has_cookie(orphan, "a cookie that nobody has")

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from pytest_memguard.processes import signals
-from pytest_memguard.processes.model import Identity, Member
+from pytest_memguard.processes.model import Member, ProcessId
 
 MB = 1 << 20
 linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
@@ -262,11 +262,11 @@ def test_a_whole_tree_holds_still_and_goes_on_when_it_is_let_go(in_guard):
     def body(inside):
         _, facts = inside.start("tree.py", "--depth", 2, "--width", 3, "--mb", 1)
         inside.tree.scan()
-        held = inside.enforcer.hold_still()
+        held = inside.enforcer.freeze()
         assert {member.pid for member in held} == set(facts["pids"])
-        assert inside.enforcer.wait_until_still(100 * MB)
+        assert inside.enforcer.wait_until_frozen(100 * MB)
         inside.wait_for(lambda: all(inside.reader.state(member) == "stopped" for member in held))
-        inside.enforcer.let_go(held)
+        inside.enforcer.thaw(held)
         inside.wait_for(lambda: all(inside.reader.state(member) == "running" for member in held))
         inside.end()
 
@@ -278,7 +278,7 @@ def test_who_was_stopped_before_is_not_among_those_to_be_let_go(in_guard):
         pid, _ = inside.start("hog.py", "--mb", 1, "--hold")
         os.kill(pid, signal.SIGSTOP)
         inside.wait_for(lambda: inside.reader.state(inside.tree.members[pid]) == "stopped")
-        assert inside.enforcer.hold_still() == []
+        assert inside.enforcer.freeze() == []
         inside.end(grace=0.0)
 
     in_guard(body)
@@ -287,8 +287,8 @@ def test_who_was_stopped_before_is_not_among_those_to_be_let_go(in_guard):
 def test_a_tree_that_forks_all_the_time_is_held_and_killed_without_a_survivor(in_guard):
     def body(inside):
         inside.start("forker.py", "--alive", 20, "--total", 30_000)
-        inside.enforcer.hold_still()
-        inside.enforcer.wait_until_still(100 * MB)
+        inside.enforcer.freeze()
+        inside.enforcer.wait_until_frozen(100 * MB)
         ending = inside.end(grace=0.2, stopped=True)
         assert ending.survivors == []
         inside.nobody_is_left()
@@ -300,7 +300,7 @@ def test_a_tree_that_goes_when_asked_is_not_killed(in_guard):
     def body(inside):
         inside.start("tree.py", "--depth", 1, "--width", 3, "--mb", 1)
         inside.tree.scan()
-        held = inside.enforcer.hold_still()
+        held = inside.enforcer.freeze()
         ending = inside.end(stopped=True, grace=50.0)
         assert (ending.terminated, ending.killed, ending.survivors) == (len(held), 0, [])
         inside.nobody_is_left()
@@ -369,8 +369,8 @@ def test_a_member_inside_a_huge_allocation_is_seen_growing_in_spite_of_sigstop(i
             return member.resident > 60 * MB
 
         inside.wait_for(has_begun)
-        inside.enforcer.hold_still()
-        still = inside.enforcer.wait_until_still(50 * MB)
+        inside.enforcer.freeze()
+        still = inside.enforcer.wait_until_frozen(50 * MB)
         if inside.reader.name == "linux" and member.resident < 1000 * MB:  # otherwise the block was complete already
             assert not still
         ending = inside.end(grace=50.0, stopped=True, hurry=not still)
@@ -391,13 +391,13 @@ class NeverAsked:
 @pytest.mark.parametrize("pid", [0, -1, os.getpid()], ids=["0", "-1", "our own"])
 def test_the_kernel_every_process_and_ourselves_are_never_signalled(pid):
     with pytest.raises(ValueError, match="never a member"):
-        signals.send(NeverAsked(), Member(Identity(pid, 1, 1, 1, 1, 1)), signal.SIGTERM)
+        signals.send(NeverAsked(), Member(ProcessId(pid, 1, 1, 1, 1, 1)), signal.SIGTERM)
 
 
 def test_pid_1_is_neither_stopped_nor_killed():
     for number in (signal.SIGSTOP, signal.SIGTERM, signal.SIGKILL):
         with pytest.raises(PermissionError, match="pid 1"):
-            signals.send(NeverAsked(), Member(Identity(1, 1, 1, 1, 1, 1)), number)
+            signals.send(NeverAsked(), Member(ProcessId(1, 1, 1, 1, 1, 1)), number)
 
 
 def test_a_recycled_pid_is_not_signalled(in_guard):
@@ -406,7 +406,7 @@ def test_a_recycled_pid_is_not_signalled(in_guard):
     def body(inside):
         pid, _ = inside.start("hog.py", "--mb", 1, "--hold")
         member = inside.tree.members[pid]
-        impostor = Member(Identity(pid, member.started - 1, member.parent, pid, pid, 0))
+        impostor = Member(ProcessId(pid, member.started - 1, member.parent, pid, pid, 0))
         assert not signals.send(inside.reader, impostor, signal.SIGKILL)
         for forbidden in ("_pidfd_open", "_pidfd_send_signal"):
             kept = getattr(signals, forbidden)
@@ -487,7 +487,7 @@ reader = LinuxReader()
 tree = Tree(reader, cookie="x")
 tree.scan()
 for _ in range(3):
-    _, _, gone = reader.weigh(tree.members.values())
+    _, _, gone = reader.refresh(tree.members.values())
     assert not gone, gone
 assert len(tree.members) == 120, tree.members
 def reap():

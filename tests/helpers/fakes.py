@@ -6,7 +6,7 @@ shared by some processes, so the true footprint of everything is known and the e
 
 from __future__ import annotations
 
-from pytest_memguard.processes.model import Footprint, Identity
+from pytest_memguard.processes.model import Footprint, ProcessId
 
 MB = 1 << 20
 
@@ -34,7 +34,7 @@ class FakeReader:
     def __init__(self, *, adopts=True, exact=False):
         self.adopts = adopts
         self.exact = exact
-        self.table: dict[int, Identity] = {}
+        self.table: dict[int, ProcessId] = {}
         self.segments: list[Segment] = []
         self.faults: dict[int, int] = {}
         self.cookies: dict[int, str] = {}
@@ -55,7 +55,7 @@ class FakeReader:
         if self.handed_out is not None:
             self.handed_out.add(pid)
         known = self.table.get(parent)
-        self.table[pid] = Identity(
+        self.table[pid] = ProcessId(
             pid,
             self.clock,
             parent,
@@ -124,10 +124,10 @@ class FakeReader:
         self.handed_out = set() if self.tells_recent else None
         return answer
 
-    def busy(self):
+    def system_cpu_time(self):
         return None
 
-    def worked(self, members):
+    def cpu_time(self, members):
         return None
 
     def pids(self):
@@ -143,16 +143,16 @@ class FakeReader:
         known = self.table.get(pid)
         if known is None:
             return None
-        return Identity(known.pid, known.started, known.parent, known.group, known.session, known.family)
+        return ProcessId(known.pid, known.started, known.parent, known.group, known.session, known.family)
 
-    def carries(self, pid, cookie):
+    def has_cookie(self, pid, cookie):
         return cookie in self.cookies.get(pid, "")
 
     def is_same(self, member):
         known = self.table.get(member.pid)
         return known is not None and known.started == member.started
 
-    def weigh(self, members):
+    def refresh(self, members):
         total = growth = 0
         gone = []
         for member in members:
@@ -180,8 +180,8 @@ class FakeReader:
         total = sum(segment.share() for segment in mine)
         return Footprint(total, sum(segment.share() for segment in mine if not segment.anonymous))
 
-    def touched(self, member):
-        return self.faults.get(member.pid, member.measured_touched)
+    def faulted_bytes(self, member):
+        return self.faults.get(member.pid, member.measured_faulted)
 
     def shares_map(self, member, other):
         return self._map(member.pid) == self._map(other.pid)

@@ -259,9 +259,7 @@ def _leave(directory: str) -> None:
         from pytest_memguard.processes.subreaper import become_subreaper
 
         become_subreaper()
-        rlimit_tag.bequeath(
-            rlimit_tag.NONE
-        )  # a guard that pytest started anew has its session's number, and so have we
+        rlimit_tag.set_tag(rlimit_tag.NONE)  # a guard that pytest started anew has its session's number, and so have we
 
 
 def _tell(failures: list[str]) -> None:

@@ -6,6 +6,7 @@ import os
 
 from pytest_memguard.errors import ReadError
 from pytest_memguard.system import memory
+from pytest_memguard.system.available import available_memory
 from pytest_memguard.units import format_size
 
 
@@ -25,7 +26,7 @@ def warning(limit: int, limit_source: str, floor: int, floor_source: str, *, opt
         sizes=(limit, floor),
         usable=usable,
         usable_source=source,
-        available=memory.available_memory(root),
+        available=available_memory(root),
         option=option,
     )
 

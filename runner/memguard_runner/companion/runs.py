@@ -17,8 +17,7 @@ from pytest_memguard.errors import UsageError
 from pytest_memguard.outputs.console import Console
 from pytest_memguard.outputs.log.folder import trouble
 from pytest_memguard.processes.command_line import printable, shorten
-from pytest_memguard.processes.model import EVERYTHING
-from pytest_memguard.units import MB, format_seconds, format_size, megabytes
+from pytest_memguard.units import MB, UNLIMITED, format_seconds, format_size, megabytes
 
 from .project_runs import is_below
 from .terminal.screen import columns, cut, screen_of
@@ -91,7 +90,7 @@ def as_json(each: PastRun) -> dict[str, Any]:
 
 def has_limit(each: PastRun) -> bool:
     """Return whether the tree as a whole had a limit: a pytest session may have one for each test only."""
-    return each.limit < EVERYTHING - MB
+    return each.limit < UNLIMITED - MB
 
 
 def _table(runs: list[PastRun], here: str, width: int) -> list[str]:

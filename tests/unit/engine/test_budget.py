@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_memguard.engine import budget
-from pytest_memguard.engine.budget import DOUBT, OVER, WITHIN, Budget, judge, must_hold_still, reaches_warning
-from pytest_memguard.processes.model import Reading
+from pytest_memguard.engine.budget import DOUBT, OVER, WITHIN, Budget, classify, must_freeze, reaches_warning
+from pytest_memguard.engine.meter import Reading
 
 MB = 1 << 20
 sizes = st.integers(min_value=0, max_value=1 << 50)
@@ -32,13 +32,13 @@ def reading(low, high):
     ],
 )
 def test_the_bounds_decide_and_the_limit_itself_is_within(low, high, answer):
-    assert judge(reading(low, high), Budget(100, 90)) == answer
+    assert classify(reading(low, high), Budget(100, 90)) == answer
 
 
 @given(sizes, sizes, sizes, sizes)
 def test_no_tree_within_its_limit_is_ever_over_and_none_above_it_ever_within(first, second, third, limit):
     low, true, high = sorted((first, second, third))
-    answer = judge(reading(low, high), Budget(limit, limit))
+    answer = classify(reading(low, high), Budget(limit, limit))
     assert answer in ({WITHIN, DOUBT} if true <= limit else {OVER, DOUBT})
 
 
@@ -47,24 +47,24 @@ def test_a_higher_limit_never_makes_the_answer_worse(first, second, one_limit, o
     rank = {WITHIN: 0, DOUBT: 1, OVER: 2}
     low, high = sorted((first, second))
     lower, higher = sorted((one_limit, other_limit))
-    assert rank[judge(reading(low, high), Budget(higher, 0))] <= rank[judge(reading(low, high), Budget(lower, 0))]
+    assert rank[classify(reading(low, high), Budget(higher, 0))] <= rank[classify(reading(low, high), Budget(lower, 0))]
 
 
 def test_the_same_reading_and_budget_give_the_same_answer():
-    assert {judge(reading(10, 200), Budget(100, 90)) for _ in range(3)} == {DOUBT}
+    assert {classify(reading(10, 200), Budget(100, 90)) for _ in range(3)} == {DOUBT}
 
 
 def test_a_tree_is_held_still_when_it_could_grow_too_much_while_it_is_measured():
     limit = Budget(800 * MB, 0)
     allowed = limit.limit * budget.OVERSHOOT_SHARE
-    assert not must_hold_still(allowed / 0.015, 0.015, limit)
-    assert must_hold_still(allowed / 0.015 * 1.01, 0.015, limit)
-    assert not must_hold_still(0.0, 10.0, limit)
+    assert not must_freeze(allowed / 0.015, 0.015, limit)
+    assert must_freeze(allowed / 0.015 * 1.01, 0.015, limit)
+    assert not must_freeze(0.0, 10.0, limit)
 
 
 @given(st.floats(min_value=0, max_value=1e12), st.floats(min_value=0, max_value=10), st.integers(1, 1 << 50))
 def test_what_a_tree_not_held_still_gains_while_measured_stays_below_one_percent(speed, cost, limit):
-    if not must_hold_still(speed, cost, Budget(limit, limit)):
+    if not must_freeze(speed, cost, Budget(limit, limit)):
         assert speed * cost <= limit * 0.01
 
 

@@ -63,8 +63,8 @@ def test_everyone_is_stopped_the_largest_first(world):
         world.reader.start(pid, COMMAND)
         world.reader.take(pid, size * MB)
     world.tree.scan()
-    world.reader.weigh(world.tree.members.values())
-    held = world.enforcer.hold_still()
+    world.reader.refresh(world.tree.members.values())
+    held = world.enforcer.freeze()
     assert world.got(signals.SIGSTOP) == [22, 23, 21, COMMAND]
     assert [member.pid for member in held] == [22, 23, 21, COMMAND]
 
@@ -79,7 +79,7 @@ def test_whoever_is_forked_while_the_others_are_stopped_is_stopped_too(world):
             world.on_signal[pid, signals.SIGSTOP] = fork_once_more
 
     world.on_signal[COMMAND, signals.SIGSTOP] = fork_once_more
-    world.enforcer.hold_still()
+    world.enforcer.freeze()
     assert world.got(signals.SIGSTOP) == [COMMAND, *range(30, 40)]
 
 
@@ -96,8 +96,8 @@ def test_a_child_of_a_fork_that_was_under_way_when_its_parent_was_stopped_is_sto
         return state(member)
 
     world.reader.state = state_of_one_that_finishes_its_fork
-    world.enforcer.hold_still()
-    world.enforcer.wait_until_still(LIMIT)
+    world.enforcer.freeze()
+    world.enforcer.wait_until_frozen(LIMIT)
     assert looks
     assert 50 in world.got(signals.SIGSTOP)
 
@@ -106,14 +106,14 @@ def test_who_was_stopped_already_is_neither_stopped_nor_let_go(world):
     world.reader.start(21, COMMAND)
     world.reader.states[21] = "stopped"
     world.tree.scan()
-    held = world.enforcer.hold_still()
-    world.enforcer.let_go(held)
+    held = world.enforcer.freeze()
+    world.enforcer.thaw(held)
     assert world.got(signals.SIGSTOP) == world.got(signals.SIGCONT) == [COMMAND]
 
 
 def test_a_member_that_neither_stops_nor_grows_is_waited_for_no_longer_than_the_patience(world, monkeypatch):
     monkeypatch.setattr(enforcer, "STOP_PATIENCE", 0.02)
-    assert world.enforcer.wait_until_still(LIMIT)
+    assert world.enforcer.wait_until_frozen(LIMIT)
 
 
 def test_a_member_that_grows_past_the_limit_in_spite_of_sigstop_is_told_from_the_others(world):
@@ -125,11 +125,11 @@ def test_a_member_that_grows_past_the_limit_in_spite_of_sigstop_is_told_from_the
         return state(member)
 
     world.reader.state = state_of_one_that_grows
-    assert not world.enforcer.wait_until_still(LIMIT)
+    assert not world.enforcer.wait_until_frozen(LIMIT)
 
 
 def test_a_stopped_tree_gets_sigterm_before_it_is_continued(world):
-    world.enforcer.hold_still()
+    world.enforcer.freeze()
     world.end(stopped=True)
     assert world.sent == [(COMMAND, signals.SIGSTOP), (COMMAND, signals.SIGTERM), (COMMAND, signals.SIGCONT)]
 

@@ -12,11 +12,22 @@ from hypothesis import strategies as st
 from pytest_memguard.engine import meter as meters
 from pytest_memguard.engine.meter import Meter, lower_bound
 from pytest_memguard.engine.tree import Tree
-from pytest_memguard.processes.model import Identity, Member
+from pytest_memguard.processes.model import Member, ProcessId
 
 MB = 1 << 20
 GUARD = os.getpid()
 COMMAND = 10_000_001
+
+
+class MeterAtLimit(Meter):
+    """A meter whose readings are all for one limit."""
+
+    def __init__(self, reader, limit):
+        super().__init__(reader)
+        self.limit = limit
+
+    def read(self, tree, now):
+        return super().read(tree, now, self.limit)
 
 
 def world(limit=100 * MB, *, exact=False):
@@ -24,7 +35,7 @@ def world(limit=100 * MB, *, exact=False):
     reader.start(COMMAND, GUARD)
     tree = Tree(reader, cookie="x")
     tree.add(COMMAND)
-    return reader, tree, Meter(reader, limit)
+    return reader, tree, MeterAtLimit(reader, limit)
 
 
 def prefork(limit=500 * MB, workers=4):
@@ -234,7 +245,7 @@ def test_age_and_having_measured_begin_with_the_first_measurement():
 
 
 def test_mapped_files_are_certain_only_as_they_were_measured_and_never_beyond_what_is_mapped_now():
-    member = Member(Identity(1, 1, 0, 1, 1, 7))
+    member = Member(ProcessId(1, 1, 0, 1, 1, 7))
     member.resident, member.anonymous, member.measured_mapped = 100, 60, 30
     assert lower_bound([member]) == 90
     member.resident = 70  # most files were unmapped since
@@ -242,7 +253,7 @@ def test_mapped_files_are_certain_only_as_they_were_measured_and_never_beyond_wh
 
 
 def test_an_unknown_family_counts_as_one():
-    members = [Member(Identity(pid, 1, 0, 1, 1, 0)) for pid in (1, 2)]
+    members = [Member(ProcessId(pid, 1, 0, 1, 1, 0)) for pid in (1, 2)]
     for member, size in zip(members, (50, 60), strict=True):
         member.resident = member.anonymous = size
     assert lower_bound(members) == 60

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_memguard.engine import polling
+from pytest_memguard.processes.model import SPEED_OF_ONE_CPU
 
 GB = 1 << 30
 MB = 1 << 20
@@ -55,7 +56,7 @@ def test_looks_grow_closer_step_by_step_and_are_few_on_the_way_to_the_limit():
 
 def test_more_processors_may_gain_more_up_to_the_memory_bus():
     assert [polling.plausible_speed(count) for count in (0, 1, 2, 4, 8, 256)] == [
-        factor * polling.SPEED_OF_ONE_CPU for factor in (1, 1, 1.5, 2.5, 2.5, 2.5)
+        factor * SPEED_OF_ONE_CPU for factor in (1, 1, 1.5, 2.5, 2.5, 2.5)
     ]
 
 

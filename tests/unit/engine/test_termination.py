@@ -1,4 +1,4 @@
-"""The enforcement ladder as a table of states: every transition, without any process."""
+"""How a tree is ended, as a table of states: every transition, without any process."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_memguard.engine import termination
-from pytest_memguard.engine.termination import ENDED, KILLING, STOPPED, TERMINATING, Rung, climb, growth_allowance
+from pytest_memguard.engine.termination import DONE, KILLING, STOPPED, TERMINATING, Stage, growth_allowance, next_stage
 
-STATES = [STOPPED, TERMINATING, KILLING, ENDED]
+STATES = [STOPPED, TERMINATING, KILLING, DONE]
 RANK = {state: number for number, state in enumerate(STATES)}
 MB = 1 << 20
 situations = st.fixed_dictionaries(
@@ -23,32 +23,32 @@ situations = st.fixed_dictionaries(
         "grace": st.floats(0, 20),
     }
 )
-rungs = st.builds(Rung, st.sampled_from(STATES), st.floats(0, 100))
+rungs = st.builds(Stage, st.sampled_from(STATES), st.floats(0, 100))
 
 
 def step(state, *, alive=1, growing=False, hurry=False, now=0.0, deadline=50.0, grace=5.0):
-    return climb(Rung(state, deadline), alive=alive, growing=growing, hurry=hurry, now=now, grace=grace)
+    return next_stage(Stage(state, deadline), alive=alive, growing=growing, hurry=hurry, now=now, grace=grace)
 
 
 @given(rungs, situations)
-def test_nobody_climbs_down(rung, situation):
-    assert RANK[climb(rung, **situation).state] >= RANK[rung.state]
+def test_nobody_climbs_down(stage, situation):
+    assert RANK[next_stage(stage, **situation).state] >= RANK[stage.state]
 
 
 @given(st.floats(0, 100), situations)
 def test_no_transition_leaves_the_end(deadline, situation):
-    assert climb(Rung(ENDED, deadline), **situation).state == ENDED
+    assert next_stage(Stage(DONE, deadline), **situation).state == DONE
 
 
 @given(rungs, situations)
-def test_when_nobody_is_alive_it_is_over(rung, situation):
-    assert climb(rung, **{**situation, "alive": 0}).state == ENDED
+def test_when_nobody_is_alive_it_is_over(stage, situation):
+    assert next_stage(stage, **{**situation, "alive": 0}).state == DONE
 
 
 @given(st.sampled_from([STOPPED, TERMINATING]), st.floats(0, 100), situations)
 def test_growing_further_is_answered_by_killing_at_once(state, deadline, situation):
     situation = {**situation, "alive": 1, "growing": True}
-    assert climb(Rung(state, deadline), **situation).state == KILLING
+    assert next_stage(Stage(state, deadline), **situation).state == KILLING
 
 
 @pytest.mark.parametrize("state", [STOPPED, TERMINATING])
@@ -57,17 +57,17 @@ def test_whoever_is_in_a_hurry_kills_at_once(state):
 
 
 @given(rungs, situations)
-def test_it_ends_with_somebody_alive_only_after_patience_with_a_kill(rung, situation):
-    after = climb(rung, **{**situation, "alive": 2})
-    if after.state == ENDED:
-        assert rung.state == ENDED or (rung.state == KILLING and situation["now"] >= rung.deadline)
+def test_it_ends_with_somebody_alive_only_after_patience_with_a_kill(stage, situation):
+    after = next_stage(stage, **{**situation, "alive": 2})
+    if after.state == DONE:
+        assert stage.state == DONE or (stage.state == KILLING and situation["now"] >= stage.deadline)
 
 
 def test_sigterm_comes_first_and_lasts_for_the_grace():
-    rung = step(STOPPED, now=10.0, grace=5.0)
-    assert (rung.state, rung.deadline) == (TERMINATING, 15.0)
-    assert climb(rung, alive=1, growing=False, hurry=False, now=14.9, grace=5.0) is rung
-    killing = climb(rung, alive=1, growing=False, hurry=False, now=15.0, grace=5.0)
+    stage = step(STOPPED, now=10.0, grace=5.0)
+    assert (stage.state, stage.deadline) == (TERMINATING, 15.0)
+    assert next_stage(stage, alive=1, growing=False, hurry=False, now=14.9, grace=5.0) is stage
+    killing = next_stage(stage, alive=1, growing=False, hurry=False, now=15.0, grace=5.0)
     assert (killing.state, killing.deadline) == (KILLING, 15.0 + termination.KILL_PATIENCE)
 
 
@@ -77,17 +77,17 @@ def test_without_grace_there_is_no_sigterm(grace):
 
 
 def test_growing_while_being_killed_changes_nothing():
-    rung = Rung(KILLING, 50.0)
-    assert climb(rung, alive=1, growing=True, hurry=True, now=0.0, grace=5.0) is rung
+    stage = Stage(KILLING, 50.0)
+    assert next_stage(stage, alive=1, growing=True, hurry=True, now=0.0, grace=5.0) is stage
 
 
 @given(st.lists(situations, max_size=30))
 def test_every_way_up_ends_within_grace_and_patience(situations):
-    rung, now = Rung(STOPPED, 0.0), 0.0
+    stage, now = Stage(STOPPED, 0.0), 0.0
     for situation in [*situations, *itertools.repeat({"alive": 1, "growing": False, "hurry": False}, 3)]:
-        rung = climb(rung, alive=1, growing=situation["growing"], hurry=situation["hurry"], now=now, grace=5.0)
-        now = max(now, rung.deadline) if rung.state != ENDED else now
-    assert rung.state == ENDED
+        stage = next_stage(stage, alive=1, growing=situation["growing"], hurry=situation["hurry"], now=now, grace=5.0)
+        now = max(now, stage.deadline) if stage.state != DONE else now
+    assert stage.state == DONE
     assert now <= 5.0 + termination.KILL_PATIENCE
 
 

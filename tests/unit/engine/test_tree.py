@@ -332,13 +332,13 @@ class FakeRoster:
 
 def test_the_roster_is_told_who_joins_and_only_then():
     reader, _ = world(adopts=False)
-    roster = FakeRoster()
-    tree = Tree(reader, cookie=COOKIE, roster=roster)
+    pid_list = FakeRoster()
+    tree = Tree(reader, cookie=COOKIE, pid_list=pid_list)
     tree.add(COMMAND)
     tree.scan()
     reader.start(101, COMMAND)
     tree.scan()
-    assert roster.written == [[COMMAND], [101, COMMAND]]
+    assert pid_list.written == [[COMMAND], [101, COMMAND]]
 
 
 def test_a_member_is_restored_only_under_the_same_start_time():

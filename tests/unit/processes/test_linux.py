@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pytest_memguard.processes import linux
 from pytest_memguard.processes.linux import LinuxReader
-from pytest_memguard.processes.model import Identity, Member
+from pytest_memguard.processes.model import Member, ProcessId
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 
@@ -128,17 +128,17 @@ def test_numbers_that_are_none_never_raise(proc, reader):
     member = member_of(reader, 7)
     proc.write("7/stat", b"7 (python) " + b"x " * 60)
     assert reader.state(member) == "gone"
-    reader.touched(member)
+    reader.faulted_bytes(member)
 
 
 @given(st.binary(max_size=300), st.binary(max_size=60))
 def test_no_stat_and_no_statm_ever_raises(proc, reader, stat, statm):
     proc.process(7)
-    member = Member(Identity(7, 777, 1, 55, 44, 1))
+    member = Member(ProcessId(7, 777, 1, 55, 44, 1))
     proc.write("7/stat", stat)
     proc.write("7/statm", statm)
     reader.identify(7)
-    reader.weigh([member])
+    reader.refresh([member])
     reader.release(member)
 
 
@@ -152,14 +152,14 @@ def test_a_thread_is_nobody(proc, reader):
 
 
 def test_a_process_that_is_not_there_is_nobody_and_nothing_raises(reader):
-    stranger = Member(Identity(4242, 1, 1, 1, 1, 1))
+    stranger = Member(ProcessId(4242, 1, 1, 1, 1, 1))
     assert reader.identify(4242) is None
     assert reader.state(stranger) == "gone"
     assert reader.footprint(stranger).total == 0
     assert reader.command(4242) == []
     assert reader.owner(stranger) == -1
-    assert not reader.carries(4242, "x")
-    assert reader.weigh([stranger]) == (0, 0, [stranger])
+    assert not reader.has_cookie(4242, "x")
+    assert reader.refresh([stranger]) == (0, 0, [stranger])
 
 
 def test_only_folders_with_numbers_are_processes(proc, reader):
@@ -173,8 +173,8 @@ def test_only_folders_with_numbers_are_processes(proc, reader):
 
 def test_the_environment_is_searched_for_the_cookie(proc, reader):
     proc.write("7/environ", b"A=1\0MEMGUARD_RUN=outer,cafe\0B=\xff\0")
-    assert reader.carries(7, "cafe")
-    assert not reader.carries(7, "beef")
+    assert reader.has_cookie(7, "cafe")
+    assert not reader.has_cookie(7, "beef")
 
 
 def test_the_owner_is_that_of_the_folder(proc, reader):
@@ -244,20 +244,20 @@ def test_a_loadavg_without_the_last_pid_means_a_listing_at_every_look(proc, text
 
 
 def test_busy_time_is_what_is_not_idle(proc, reader, monkeypatch):
-    first = reader.busy()
+    first = reader.system_cpu_time()
     proc.write("uptime", "5000.00 8999.00\n")
-    assert reader.busy() - first == pytest.approx(1.0, abs=0.5)
+    assert reader.system_cpu_time() - first == pytest.approx(1.0, abs=0.5)
 
 
 @pytest.mark.parametrize("text", ["", "5000.00\n", "a b\n"])
 def test_without_the_idle_time_busy_time_is_not_known(proc, text):
     proc.write("uptime", text)
-    assert LinuxReader(str(proc.root)).busy() is None
+    assert LinuxReader(str(proc.root)).system_cpu_time() is None
 
 
 def test_without_a_file_for_it_busy_time_is_not_known(proc):
     proc.remove("uptime")
-    assert LinuxReader(str(proc.root)).busy() is None
+    assert LinuxReader(str(proc.root)).system_cpu_time() is None
 
 
 # -- how much ---------------------------------------------------------------------------------------------------------
@@ -266,7 +266,7 @@ def test_without_a_file_for_it_busy_time_is_not_known(proc):
 def test_resident_memory_is_pages_and_what_is_not_shared_is_anonymous(proc, reader):
     proc.process(7, size=100, shared=40)
     member = member_of(reader, 7)
-    assert reader.weigh([member]) == (100 * PAGE, 0, [])
+    assert reader.refresh([member]) == (100 * PAGE, 0, [])
     assert (member.resident, member.anonymous) == (100 * PAGE, 60 * PAGE)
 
 
@@ -274,18 +274,18 @@ def test_growth_is_what_members_seen_before_have_gained(proc, reader):
     proc.process(7, size=100)
     proc.process(8, size=100)
     first, second = member_of(reader, 7), member_of(reader, 8)
-    reader.weigh([first])
+    reader.refresh([first])
     proc.statm(7, 130, 40)
-    assert reader.weigh([first, second]) == (230 * PAGE, 30 * PAGE, [])
+    assert reader.refresh([first, second]) == (230 * PAGE, 30 * PAGE, [])
     proc.statm(7, 90, 40)
-    assert reader.weigh([first, second])[1] == 0
+    assert reader.refresh([first, second])[1] == 0
 
 
 def test_a_file_that_vanished_means_a_member_that_is_gone(proc, reader, monkeypatch):
     """A real statm answers ESRCH on the open descriptor; a fixture's file cannot, so the call is made to."""
     proc.process(7)
     member = member_of(reader, 7)
-    reader.weigh([member])
+    reader.refresh([member])
     handle, pread = member.handle, os.pread
 
     def pread_of_a_dead_process(descriptor, *rest):
@@ -295,7 +295,7 @@ def test_a_file_that_vanished_means_a_member_that_is_gone(proc, reader, monkeypa
 
     monkeypatch.setattr(os, "pread", pread_of_a_dead_process)
     proc.remove("7")
-    assert reader.weigh([member]) == (0, 0, [member])
+    assert reader.refresh([member]) == (0, 0, [member])
     assert member.handle == -1
 
 
@@ -303,7 +303,7 @@ def test_a_pid_that_passed_to_somebody_else_is_gone_and_its_memory_is_not_counte
     proc.process(7, started=777, size=100)
     member = member_of(reader, 7)
     proc.process(7, started=888, size=5000)
-    assert reader.weigh([member]) == (0, 0, [member])
+    assert reader.refresh([member]) == (0, 0, [member])
     assert reader.state(member) == "gone"
     assert not reader.is_same(member)
 
@@ -312,16 +312,16 @@ def test_a_process_that_ends_between_finding_it_and_opening_its_file_is_gone(pro
     proc.process(7)
     member = member_of(reader, 7)
     proc.remove("7")
-    assert reader.weigh([member]) == (0, 0, [member])
+    assert reader.refresh([member]) == (0, 0, [member])
 
 
 @pytest.mark.parametrize("text", ["", "\n", "1\n", "garbage in here\n"])
 def test_a_statm_that_makes_no_sense_keeps_the_last_figures_of_a_living_member(proc, reader, text):
     proc.process(7, size=100)
     member = member_of(reader, 7)
-    reader.weigh([member])
+    reader.refresh([member])
     proc.write("7/statm", text)
-    total, _, gone = reader.weigh([member])
+    total, _, gone = reader.refresh([member])
     assert gone == []
     assert total == member.resident == 100 * PAGE
 
@@ -329,7 +329,7 @@ def test_a_statm_that_makes_no_sense_keeps_the_last_figures_of_a_living_member(p
 def test_a_zombie_holds_nothing(proc, reader):
     proc.process(7, state="Z", size=0, shared=0)
     member = member_of(reader, 7)
-    assert reader.weigh([member]) == (0, 0, [])
+    assert reader.refresh([member]) == (0, 0, [])
     assert reader.state(member) == "zombie"
 
 
@@ -337,22 +337,22 @@ def test_a_zombie_with_threads_runs_on_and_its_memory_counts(proc, reader):
     proc.process(7, state="Z", size=0, shared=0)
     proc.write("7/task/9/statm", "300 200 50 0 0 0 0\n")
     member = member_of(reader, 7)
-    assert reader.weigh([member])[0] == 200 * PAGE
+    assert reader.refresh([member])[0] == 200 * PAGE
     assert member.anonymous == 150 * PAGE
     assert reader.state(member) == "running"
     proc.write("7/task/9/statm", "400 250 50 0 0 0 0\n")
-    assert reader.weigh([member])[:2] == (250 * PAGE, 50 * PAGE)
+    assert reader.refresh([member])[:2] == (250 * PAGE, 50 * PAGE)
 
 
 def test_a_member_that_becomes_a_zombie_holds_nothing_and_is_asked_about_threads_once(proc, reader, monkeypatch):
     proc.process(7, size=100)
     member = member_of(reader, 7)
-    reader.weigh([member])
+    reader.refresh([member])
     proc.statm(7, 0, 0)
-    assert reader.weigh([member])[0] == 0
+    assert reader.refresh([member])[0] == 0
     with monkeypatch.context() as patch:
         patch.setattr(os, "listdir", lambda path: pytest.fail(f"listed {path}"))
-        assert reader.weigh([member]) == (0, 0, [])
+        assert reader.refresh([member]) == (0, 0, [])
 
 
 def test_threads_that_end_while_they_are_looked_for_leave_no_descriptor_open(proc, reader, monkeypatch):
@@ -362,7 +362,7 @@ def test_threads_that_end_while_they_are_looked_for_leave_no_descriptor_open(pro
     member = member_of(reader, 7)
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(5):
-        reader.weigh([member])
+        reader.refresh([member])
         reader.release(member)
     assert len(os.listdir("/proc/self/fd")) == before
 
@@ -378,16 +378,16 @@ def test_each_state_letter_has_its_meaning(proc, reader, letter, state):
 
 def test_touched_is_minor_faults_in_pages(proc, reader):
     proc.process(7, faults=50)
-    assert reader.touched(member_of(reader, 7)) == 50 * PAGE
+    assert reader.faulted_bytes(member_of(reader, 7)) == 50 * PAGE
 
 
 def test_what_a_vanished_member_touched_is_no_less_than_at_its_measurement(proc, reader):
     """Less would be negative growth now, and a burst of growth when the member leaves the tree."""
     proc.process(7, faults=50)
     member = member_of(reader, 7)
-    member.measured_touched = reader.touched(member)
+    member.measured_faulted = reader.faulted_bytes(member)
     proc.remove("7")
-    assert reader.touched(member) >= member.measured_touched
+    assert reader.faulted_bytes(member) >= member.measured_faulted
 
 
 # -- the footprint ----------------------------------------------------------------------------------------------------
@@ -445,7 +445,7 @@ def test_where_the_kernel_does_not_tell_equal_figures_and_addresses_must_do(proc
         proc.process(pid, stack=stack, size=size)
     members = {pid: member_of(reader, pid) for pid in range(7, 13)}
     for member in members.values():  # sizes differ in statm alone
-        reader.weigh([member])
+        reader.refresh([member])
     assert reader.shares_map(members[8], members[7])
     assert not reader.shares_map(members[9], members[7])
     assert not reader.shares_map(members[10], members[7])
@@ -465,30 +465,30 @@ def with_swap(proc, used):
 
 def test_swapped_memory_counts_when_swap_is_in_use(proc):
     reader, member = with_swap(proc, 1000)
-    assert reader.weigh([member])[0] == 100 * PAGE + 500 * 1024
+    assert reader.refresh([member])[0] == 100 * PAGE + 500 * 1024
     assert member.swapped == 500 * 1024
 
 
 def test_while_no_swap_is_in_use_no_status_is_read(proc, monkeypatch):
     reader, member = with_swap(proc, 0)
     monkeypatch.setattr(reader, "_swap_of", lambda member: pytest.fail("read a status"))
-    assert reader.weigh([member])[0] == 100 * PAGE
+    assert reader.refresh([member])[0] == 100 * PAGE
 
 
 def test_swap_that_is_not_in_use_any_more_is_not_counted_any_more(proc):
     reader, member = with_swap(proc, 1000)
-    reader.weigh([member])
+    reader.refresh([member])
     proc.swaps(0)
     proc.write("7/status", "Name:\tpython\nVmSwap:\t     0 kB\n")
     reader._swap_looked -= linux.SWAP_LOOK
-    assert reader.weigh([member])[0] == 100 * PAGE
+    assert reader.refresh([member])[0] == 100 * PAGE
 
 
 def test_between_two_looks_at_swap_the_last_figure_counts(proc):
     reader, member = with_swap(proc, 1000)
-    reader.weigh([member])
+    reader.refresh([member])
     proc.write("7/status", "Name:\tpython\nVmSwap:\t     0 kB\n")
-    assert reader.weigh([member])[0] == 100 * PAGE + 500 * 1024
+    assert reader.refresh([member])[0] == 100 * PAGE + 500 * 1024
 
 
 @pytest.mark.parametrize("text", ["", "Filename\n", "Filename\nx\n/dev/x part a b c\n"])
@@ -496,7 +496,7 @@ def test_a_list_of_swap_that_makes_no_sense_is_no_swap(proc, text):
     proc.write("swaps", text)
     proc.process(7, size=100)
     reader = LinuxReader(str(proc.root))
-    assert reader.weigh([member_of(reader, 7)])[0] == 100 * PAGE
+    assert reader.refresh([member_of(reader, 7)])[0] == 100 * PAGE
 
 
 # -- for the record ---------------------------------------------------------------------------------------------------
@@ -539,7 +539,7 @@ def test_an_idle_look_at_ten_members_opens_no_file_and_lists_no_folder(proc, rea
         proc.process(pid)
     members = [member_of(reader, pid) for pid in range(10, 20)]
     listed(reader)
-    reader.weigh(members)
+    reader.refresh(members)
     calls = []
     pread = os.pread
     with monkeypatch.context() as patch:
@@ -547,16 +547,16 @@ def test_an_idle_look_at_ten_members_opens_no_file_and_lists_no_folder(proc, rea
             patch.setattr(os, name, lambda *rest, name=name, **more: pytest.fail(f"{name} {rest}"))
         patch.setattr(os, "pread", lambda *rest: calls.append(rest) or pread(*rest))
         assert not reader.forked()
-        reader.weigh(members)
+        reader.refresh(members)
     assert len(calls) <= 12  # one for each member, one for what was forked, one for swap
 
 
 def test_figures_that_have_not_changed_are_not_parsed_again(proc, reader, monkeypatch):
     proc.process(7)
     member = member_of(reader, 7)
-    reader.weigh([member])
+    reader.refresh([member])
     monkeypatch.setattr(reader, "_take", lambda member, text: pytest.fail("parsed"))
-    assert reader.weigh([member])[0] == 100 * PAGE
+    assert reader.refresh([member])[0] == 100 * PAGE
 
 
 def test_when_descriptors_run_out_members_are_still_weighed(proc):
@@ -567,7 +567,7 @@ def test_when_descriptors_run_out_members_are_still_weighed(proc):
     members = [member_of(reader, pid) for pid in range(10, 20)]
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(3):
-        assert reader.weigh(members)[0] == 100 * PAGE
+        assert reader.refresh(members)[0] == 100 * PAGE
     assert len(os.listdir("/proc/self/fd")) == before + 3
     for member in members:
         reader.release(member)

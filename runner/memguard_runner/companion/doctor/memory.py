@@ -6,8 +6,10 @@ import os
 import sys
 
 from pytest_memguard.errors import MemguardError, printable
-from pytest_memguard.system import memory
+from pytest_memguard.system import memory, procfs
+from pytest_memguard.system.available import available_memory
 from pytest_memguard.system.oom_killer import KernelKills
+from pytest_memguard.system.pressure import pressure_in
 from pytest_memguard.units import format_size
 
 from .configuration import effective_settings
@@ -23,7 +25,7 @@ def _available(context: CheckContext) -> list[Finding]:
     """Compare limit and floor with what may be used and with what is available now."""
     root = memory.root_of(context.environ)
     usable, source = memory.usable_memory(root), memory.usable_memory_source(root)
-    available = memory.available_memory(root)
+    available = available_memory(root)
     left = f"{format_size(available)} available of" if available else "how much is available, nobody tells, of"
     text = f"{left} {format_size(usable)} ({source})"
     try:
@@ -109,7 +111,7 @@ def _swap(_context: CheckContext) -> list[Finding]:
 def _swap_sizes() -> tuple[int, int]:
     """Return how much swap there is and how much of it is used; Linux does not need psutil for it."""
     if LINUX:
-        sizes = memory.meminfo_figures(_read("/proc/meminfo").encode(), b"SwapTotal", b"SwapFree")
+        sizes = procfs.meminfo("/", b"SwapTotal", b"SwapFree")
         total = sizes.get(b"SwapTotal", 0)
         return total, total - sizes.get(b"SwapFree", total)
     import psutil
@@ -122,10 +124,9 @@ def _pressure(_context: CheckContext) -> list[Finding]:
     """Tell how much time was lost waiting for memory."""
     if not LINUX:
         return []
-    for line in _read("/proc/pressure/memory").splitlines():
-        if line.startswith("some"):
-            share = next((word[6:] for word in line.split() if word.startswith("avg10=")), "?")
-            return [ok("pressure", f"{share} % of the last 10 s were lost waiting for memory")]
+    pressure = pressure_in(procfs.read_file("/proc/pressure/memory"))
+    if pressure is not None:
+        return [ok("pressure", f"{pressure.some:.2f} % of the last 10 s were lost waiting for memory")]
     cure = "harmless: only `memguard status` shows it; boot with psi=1 if you want it there"
     return [note("pressure", "this kernel does not tell it (/proc/pressure/memory)", cure)]
 

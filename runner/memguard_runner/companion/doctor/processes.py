@@ -61,7 +61,7 @@ def _footprint(context: CheckContext) -> list[Finding]:
     identity = reader.identify(os.getpid())
     assert identity is not None, "the reader does not see its own process"
     member = Member(identity)
-    reader.weigh([member])
+    reader.refresh([member])
     began = time.perf_counter()
     measured = reader.footprint(member)
     took = (time.perf_counter() - began) * 1000

@@ -16,6 +16,7 @@ from pytest_memguard.errors import ReadError, UsageError, quote
 from pytest_memguard.processes import readers
 from pytest_memguard.processes.command_line import shorten
 from pytest_memguard.system import memory, memory_now
+from pytest_memguard.system.pressure import HIGH, NORMAL, RAISED
 from pytest_memguard.units import format_size, megabytes, parse_size
 
 from . import process_trees
@@ -24,8 +25,9 @@ from .forecast import FITS, TOO_MUCH, Forecast, spare_for
 if TYPE_CHECKING:
     import argparse
 
-    from pytest_memguard.system.available import Level
-    from pytest_memguard.system.memory_now import MemoryNow, Pressure
+    from pytest_memguard.system.cgroup import MemoryLevel
+    from pytest_memguard.system.memory_now import MemoryNow
+    from pytest_memguard.system.pressure import Pressure
 
     from .process_trees import ProcessTree, TreeSurvey
 
@@ -34,7 +36,7 @@ LABEL = 11  # columns
 ABOVE = 24  # columns of the first command of a tree, where another process holds most
 IN_ADVICE = 50
 BAR = 20  # cells
-PRESSURE_COLOURS = {memory_now.NORMAL: "good", memory_now.RAISED: "near", memory_now.HIGH: "above"}
+PRESSURE_COLOURS = {NORMAL: "good", RAISED: "near", HIGH: "above"}
 COLUMNS = (Column("MEMORY", right=True), Column("PROCESSES", right=True, rank=2), Column("PID", right=True, rank=1),
            Column("COMMAND"))  # fmt: skip
 
@@ -148,7 +150,7 @@ def as_json(now: MemoryNow, forecast: Forecast, found: TreeSurvey) -> dict[str, 
     }
 
 
-def _level(label: str, level: Level, screen: Screen) -> list[str]:
+def _level(label: str, level: MemoryLevel, screen: Screen) -> list[str]:
     share = level.used / level.total
     full, empty = ("█", "░") if screen.is_unicode else ("#", ".")
     filled = min(BAR, round(BAR * share))
@@ -160,7 +162,7 @@ def _level(label: str, level: Level, screen: Screen) -> list[str]:
     return screen.paragraph(label, f"{bar} {figures}" if screen.width >= 80 else figures, LABEL)
 
 
-def _level_json(level: Level) -> dict[str, int]:
+def _level_json(level: MemoryLevel) -> dict[str, int]:
     return {
         "availableMB": megabytes(level.available),
         "totalMB": megabytes(level.total),

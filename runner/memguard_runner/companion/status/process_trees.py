@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pytest_memguard.processes.command_line import display
-from pytest_memguard.processes.model import ENDED, Identity, Member
+from pytest_memguard.processes.model import ENDED, Member, ProcessId
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -51,7 +51,7 @@ class TreeSurvey:
     others_size: int
 
 
-def roots(processes: Mapping[int, Identity]) -> dict[int, int]:
+def roots(processes: Mapping[int, ProcessId]) -> dict[int, int]:
     """Return, for every pid, the pid its tree begins with."""
     found: dict[int, int] = {}
     for pid in processes:
@@ -70,7 +70,7 @@ def roots(processes: Mapping[int, Identity]) -> dict[int, int]:
     return found
 
 
-def _above(process: Identity, processes: Mapping[int, Identity]) -> int | None:
+def _above(process: ProcessId, processes: Mapping[int, ProcessId]) -> int | None:
     """Return whom a process belongs to; None when a tree begins with it."""
     parent = processes.get(process.parent)
     if parent is None or parent.pid == INIT or process.pid in (INIT, process.session):
@@ -88,7 +88,7 @@ def survey(reader: Reader, *, shown: int, ignored: Collection[int] = (), patienc
     processes = {pid: found for pid in reader.pids() if (found := reader.identify(pid)) is not None}
     beginnings = roots(processes)
     members = {pid: Member(identity) for pid, identity in processes.items() if pid not in ignored}
-    _, _, gone = reader.weigh(members.values())
+    _, _, gone = reader.refresh(members.values())
     for member in gone:
         members.pop(member.pid, None)
     trees: dict[int, ProcessTree] = {}

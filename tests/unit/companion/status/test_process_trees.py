@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from memguard_runner.companion.status.process_trees import roots, survey
 from pytest_memguard.processes.linux import LinuxReader
-from pytest_memguard.processes.model import Identity
+from pytest_memguard.processes.model import ProcessId
 
 SHELL = 100
 
 
 def table(*rows):
     """Rows of pid, parent, group, session."""
-    return {pid: Identity(pid, 1, parent, group, session, 0) for pid, parent, group, session in rows}
+    return {pid: ProcessId(pid, 1, parent, group, session, 0) for pid, parent, group, session in rows}
 
 
 def test_the_jobs_of_a_shell_are_trees_of_their_own_and_a_pipeline_is_one():
