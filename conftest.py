@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+from processes import is_alive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,7 +75,7 @@ def _left_behind(cookie: str, before: set[int]) -> list[psutil.Process]:
     for pid in new:
         with contextlib.suppress(psutil.Error, OSError):
             process = psutil.Process(pid)
-            if (pid in ours or _environment(process).get(VARIABLE) == cookie) and _is_alive(process):
+            if (pid in ours or _environment(process).get(VARIABLE) == cookie) and is_alive(pid):
                 found.append(process)
     return found
 
@@ -87,13 +88,6 @@ def _environment(process: psutil.Process) -> dict[str, str]:
             return environment
         time.sleep(0.002)
     return {}
-
-
-def _is_alive(process: psutil.Process) -> bool:
-    """A zombie has ended; whoever should collect it is another question."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    return False
 
 
 def _command(process: psutil.Process) -> str:

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from runs import FOREIGN, PATIENCE, ROOT, Result
+from processes import PATIENCE, ROOT, Result, clean_environment
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +20,7 @@ class Companion:
     def __init__(self, folder: Path, state: Path) -> None:
         self.folder = folder
         self.state = state
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+        kept = clean_environment()
         for name in ("GITHUB_ACTIONS", "GITLAB_CI", "CI", "DBUS_SESSION_BUS_ADDRESS", "DISPLAY", "WAYLAND_DISPLAY"):
             kept.pop(name, None)
         self.environment = {

@@ -8,7 +8,7 @@ import sys
 from importlib.metadata import version
 
 import pytest
-from runs import PATIENCE
+from processes import PATIENCE
 
 from memguard_runner.companion.main import COMMANDS
 

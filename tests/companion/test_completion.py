@@ -11,7 +11,7 @@ from pathlib import Path
 import pexpect
 import pyte
 import pytest
-from runs import PATIENCE, ROOT, wait_for
+from processes import PATIENCE, ROOT, wait_for
 
 from memguard_runner import cli
 from memguard_runner.companion.main import COMMANDS

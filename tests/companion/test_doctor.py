@@ -18,7 +18,8 @@ from pathlib import Path
 import pexpect
 import psutil
 import pytest
-from runs import PATIENCE, PROGRAMS, READERS, ROOT, Result, as_root, linux, wait_for
+from processes import PATIENCE, PROGRAMS, ROOT, Result, as_root, linux, wait_for
+from runs import READERS
 
 from memguard_runner.companion.doctor.findings import Check, CheckContext, ok
 from memguard_runner.companion.doctor.isolated import examine

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 from keeping import Written
-from runs import PATIENCE
+from processes import PATIENCE
 
 from pytest_memguard.config.load import load_settings
 from pytest_memguard.config.pyproject import find_config

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from desktops import bus, desktop  # noqa: F401 - fixtures
-from runs import is_alive, linux, wait_until_gone
+from processes import is_alive, linux, wait_until_gone
 
 
 @linux

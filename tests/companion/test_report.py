@@ -11,7 +11,7 @@ import sys
 
 import pytest
 from logs import a_guide_line, a_line, a_run, a_start, an_end, write
-from runs import MEMGUARD_TEST, PATIENCE
+from processes import MEMGUARD_TEST, PATIENCE
 
 UTC = {"TZ": "UTC"}
 

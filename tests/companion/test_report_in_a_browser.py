@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 from chromium import CHROMIUM, Browser
-from runs import FOREIGN, MEMGUARD_TEST, PATIENCE, ROOT
+from processes import MEMGUARD_TEST, PATIENCE, ROOT, clean_environment
 
 from memguard_runner.companion.report.html.page import page as build
 from memguard_runner.companion.report.phrases import largest_tests
@@ -41,7 +41,7 @@ class Shown(NamedTuple):
 
 
 def a_log(folder, *words, status, **environment):
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+    kept = clean_environment()
     kept |= {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "runner")]), "MEMGUARD_NOTIFY": "false"}
     log = folder / "memory.log"
     ended = subprocess.run(

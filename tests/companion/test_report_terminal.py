@@ -8,7 +8,7 @@ import pexpect
 import pyte
 import pytest
 from logs import a_line, a_run, write
-from runs import PATIENCE
+from processes import PATIENCE
 
 
 @pytest.fixture

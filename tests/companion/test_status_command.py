@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 from machines import Machine
-from runs import LINUX, PATIENCE, READERS, program, wait_for
+from processes import LINUX, PATIENCE, program, wait_for
+from runs import READERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

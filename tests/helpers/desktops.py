@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from runs import PATIENCE, wait_for
+from processes import PATIENCE, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

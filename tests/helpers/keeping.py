@@ -9,7 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from runs import MEMGUARD_TEST, PATIENCE
+from processes import MEMGUARD_TEST, PATIENCE
 
 from pytest_memguard.outputs.log.folder import name_for
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING
 
-from runs import PATIENCE
+from processes import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

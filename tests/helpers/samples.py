@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from runs import ROOT
+from processes import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,55 +1,25 @@
-"""Sessions of the real program: `python -m pytest` as a process of its own, in a folder of its own.
-
-Output goes to files and not to pipes: whatever a session leaves behind may keep a pipe open, and a test would hang.
-Every session gets a cookie in its environment, and the test process adopts orphans (Linux), so nothing that a session
-leaves behind is overlooked, not even a daemon with an empty environment.
-"""
+"""Sessions of the real program: `python -m pytest` as a process of its own, in a folder of its own."""
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import re
-import shutil
-import signal
-import subprocess
 import sys
 import textwrap
-import time
-import uuid
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
+import processes
 import psutil
 import pytest
-
-from pytest_memguard.processes.subreaper import become_subreaper
+from processes import GUARD, ROOT, Launcher, Started, json_lines, wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
 # Plugins that happen to be installed cost a second of imports a process, and one shuffles tests.
 OTHER_PLUGINS = ("hypothesispytest", "anyio", "fakefs", "pytest_cov", "randomly", "rerunfailures", "timeout")
-MEMGUARD_TEST = [sys.executable, str(ROOT / "runner" / "memguard-test")]
-PATIENCE = 60.0  # seconds for a state to come: only a broken program needs them
-FOREIGN = (
-    "MEMGUARD_",
-    "BUN_TEST_",
-    "MEMORY_THRESHOLD",
-    "CHECK_INTERVAL",
-    "VERBOSE",
-    "PYTEST_",
-    "COV_",
-    "COVERAGE_",
-    "GITHUB_",
-    "GITLAB_",
-)
-LINUX = sys.platform == "linux"
-linux = pytest.mark.skipif(not LINUX, reason="what is looked at here is in /proc")
-as_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root")
 
 
 def pytest_with(*plugins: str) -> list[str]:
@@ -120,12 +90,12 @@ def daemon(mb, path):
 
 def guards():
     """The guard processes of this session, by pid."""
-    found, cookie = [], os.environ["SESSIONS_COOKIE"]
+    found, cookie = [], os.environ["TESTS_COOKIE"]
     for process in psutil.process_iter():
         try:
             if process.name() != "memguard-guard" or process.status() == "zombie":
                 continue
-            if process.environ().get("SESSIONS_COOKIE") == cookie:
+            if process.environ().get("TESTS_COOKIE") == cookie:
                 found.append(process.pid)
         except (psutil.Error, OSError):
             pass
@@ -143,43 +113,8 @@ def note(name, **facts):
 '''
 
 
-def wait_for(state: Callable[[], Any], what: str = "the state") -> Any:
-    """Wait until `state` returns something true, and return it."""
-    end = time.monotonic() + PATIENCE
-    while not (found := state()):
-        assert time.monotonic() < end, f"{what} did not come in {PATIENCE:.0f} s"
-        time.sleep(0.005)
-    return found
-
-
-def is_alive(pid: int) -> bool:
-    """Whether the process runs; a zombie has ended unless threads of it run on."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        process = psutil.Process(pid)
-        return process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD) or process.num_threads() > 1
-    return False
-
-
-def in_pid_namespace(*command: str) -> list[str]:
-    """Return the words that run a command as pid 1 of a namespace of its own, or skip the test."""
-    words = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
-    if shutil.which("unshare") is None or subprocess.run([*words, "true"], capture_output=True).returncode:
-        pytest.skip("no pid namespace can be made here")
-    return [*words, *command]
-
-
-class Result:
-    """How a session ended: `status` (negative: a signal, as in subprocess), `out` and `err` as text."""
-
-    def __init__(self, status: int, out: str, err: str) -> None:
-        self.status = status
-        self.out = out
-        self.err = err
-
-    @property
-    def own(self) -> str:
-        """What memguard itself said on the real stderr."""
-        return "\n".join(line for line in self.err.splitlines() if line.startswith("memguard:"))
+class Result(processes.Result):
+    """How a session ended, and what pytest printed."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -196,49 +131,15 @@ class Result:
         assert found, f"no section {title!r} in {self.out}"
         return found[1]
 
-    def __repr__(self) -> str:
-        return f"Result(status={self.status})\n{self.out[-8000:]}\n--- stderr\n{self.err[-4000:]}"
 
-
-class Running:
-    """A session that may still run."""
-
-    def __init__(self, process: subprocess.Popen[bytes], out: Path, err: Path, owner: Sessions) -> None:
-        self.process = process
-        self.pid = process.pid
-        self._out = out
-        self._err = err
-        self._owner = owner
-
-    @property
-    def out(self) -> str:
-        """Its stdout so far."""
-        return self._out.read_text(errors="replace")
-
-    def wait(self) -> Result:
-        """Wait for its end, and for that of everything it started."""
-        status = self.process.wait(PATIENCE)
-        self._owner.assert_nothing_is_left()
-        return Result(status, self.out, self._err.read_text(errors="replace"))
-
-
-class Sessions:
+class Sessions(Launcher):
     """Starts sessions in one folder."""
 
+    result_type = Result
+
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.cookie = uuid.uuid4().hex
-        self._running: list[Running] = []
-        if LINUX:
-            become_subreaper()
-        self._before = {child.pid for child in psutil.Process().children(recursive=True)}
-        self.environ = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
-        self.environ |= {
-            "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT), str(ROOT / "runner")]),  # folder: for `import hogs`
-            "MEMGUARD_NOTIFY": "false",
-            "SESSIONS_COOKIE": self.cookie,
-            "COLUMNS": "200",
-        }
+        path = os.pathsep.join([str(folder), str(ROOT), str(ROOT / "runner")])  # folder: for `import hogs`
+        super().__init__(folder, PYTHONPATH=path, COLUMNS="200")
         self.write("hogs.py", HOGS)
 
     def write(self, name: str, source: str) -> Path:
@@ -253,28 +154,14 @@ class Sessions:
         *words: object,
         command: list[str] | None = None,
         env: Mapping[str, str | None] | None = None,
-        stdin: str | None = None,
+        stdin: str = "",
         cwd: Path | None = None,
-    ) -> Running:
+    ) -> Started:
         """Start `python -m pytest WORDS` (or another command); None in `env` removes a variable."""
-        number = len(self._running)
-        out, err = self.folder / f"session-{number}.out", self.folder / f"session-{number}.err"
-        changed: dict[str, str | None] = {**self.environ, **(env or {})}
-        given = self.folder / f"session-{number}.in"
-        given.write_text(stdin or "")
-        with out.open("wb") as out_file, err.open("wb") as err_file, given.open("rb") as in_file:
-            process = subprocess.Popen(
-                [*(PYTEST if command is None else command), *map(str, words)],
-                cwd=cwd or self.folder,
-                env={name: value for name, value in changed.items() if value is not None},
-                stdin=in_file,
-                stdout=out_file,
-                stderr=err_file,
-                start_new_session=True,
-            )
-        running = Running(process, out, err, self)
-        self._running.append(running)
-        return running
+        given = self.write("stdin", stdin)
+        with given.open("rb") as file:
+            prefix = PYTEST if command is None else command
+            return self.launch([*prefix, *words], env, stdin=file, cwd=cwd or self.folder)
 
     def run(self, *words: object, **options: Any) -> Result:
         """Start a session, and wait for its end."""
@@ -283,11 +170,7 @@ class Sessions:
     def notes(self, name: str) -> list[dict[str, Any]]:
         """What tests of the session noted (`hogs.note`)."""
         path = self.folder / name
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-    def log(self, name: str = "memory.log") -> list[dict[str, Any]]:
-        """Return the lines of a log."""
-        return self.notes(name)
+        return json_lines(path) if path.exists() else []
 
     def junit(self, name: str = "junit.xml") -> dict[str, list[ET.Element]]:
         """The test cases of a JUnit file by name: one name may have several."""
@@ -296,44 +179,13 @@ class Sessions:
             cases.setdefault(case.get("name", ""), []).append(case)
         return cases
 
-    def processes(self) -> dict[int, str]:
-        """Return every living process of these sessions, with its command line."""
-        found: dict[int, str] = {}
-        ours = {child.pid for child in psutil.Process().children(recursive=True)} - self._before if LINUX else set()
-        for process in psutil.process_iter():
-            if process.pid in self._before or process.pid == os.getpid():
-                continue
-            with contextlib.suppress(psutil.Error, OSError):
-                is_ours = process.pid in ours or process.environ().get("SESSIONS_COOKIE") == self.cookie
-                if is_ours and is_alive(process.pid):
-                    found[process.pid] = " ".join(process.cmdline()) or process.name()
-        return found
-
     def guards(self) -> list[int]:
         """Return the pids of the guard processes of these sessions."""
-        return [pid for pid in self.processes() if psutil.Process(pid).name() == "memguard-guard"]
+        return [pid for pid in self.processes() if psutil.Process(pid).name() == GUARD]
 
-    def assert_nothing_is_left(self) -> None:
+    def look_at_what_is_left(self) -> None:
         """Wait until what is on its way out is gone; who is not fails the test (they all live for a minute)."""
-        end = time.monotonic() + 10
-        while left := self.processes():
-            assert time.monotonic() < end, f"left behind: {left}"
-            time.sleep(0.01)
-
-    def clean_up(self) -> None:
-        """Kill by pid what is left, and collect it."""
-        while left := self.processes():
-            for pid in left:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            time.sleep(0.01)
-        for running in self._running:
-            running.process.wait(PATIENCE)
-        for child in psutil.Process().children():
-            if child.pid not in self._before:
-                with contextlib.suppress(psutil.Error, ChildProcessError):
-                    if child.status() == psutil.STATUS_ZOMBIE:
-                        os.waitpid(child.pid, os.WNOHANG)
+        wait_for(lambda: not self.processes(), f"the end of {self.processes()}", 10)
 
 
 @pytest.fixture(name="sessions")

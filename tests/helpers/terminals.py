@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 import pexpect
 import pyte
-from runs import MEMGUARD_TEST, PATIENCE, Memguard, is_alive, wait_for
+from processes import MEMGUARD_TEST, PATIENCE, is_alive, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from runs import Memguard
 
 ROWS, COLUMNS = 24, 80
 STOP = "\x1a"  # Ctrl-Z

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from runs import ROOT, Memguard
+from processes import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from runs import Memguard
 
 SCRIPT = ROOT / "runner" / "memguard-test"
 

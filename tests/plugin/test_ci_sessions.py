@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from githubs import Annotation, Summary, annotations, github
-from sessions import MEMGUARD_TEST, PYTEST, Result, Sessions, linux, make_sessions
+from processes import MEMGUARD_TEST, linux
+from sessions import PYTEST, Result, Sessions, make_sessions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

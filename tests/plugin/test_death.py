@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from sessions import PYTEST, Sessions, as_root, is_alive, linux, make_sessions, wait_for
+from processes import as_root, is_alive, linux, wait_for
+from sessions import PYTEST, Sessions, make_sessions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

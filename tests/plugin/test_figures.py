@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from suites import MB, Suite, linux
+from processes import MB
+from suites import Suite, linux
 
 pytestmark = linux
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from machines import Machine
-from suites import PATIENCE, Suite, linux
+from processes import PATIENCE
+from suites import Suite, linux
 
 MEMGUARD_TEST = [sys.executable, str(Path(__file__).parents[2] / "runner" / "memguard-test")]
 pytestmark = linux

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from sessions import PYTEST, Sessions, in_pid_namespace, linux, make_sessions, pytest_with
+from processes import in_pid_namespace, linux
+from sessions import PYTEST, Sessions, make_sessions, pytest_with
 
 pytestmark = linux
 __all__ = ["make_sessions"]

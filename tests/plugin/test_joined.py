@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 
 import pytest
-from sessions import MEMGUARD_TEST, PYTEST, Sessions, linux, make_sessions
+from processes import MEMGUARD_TEST, linux
+from sessions import PYTEST, Sessions, make_sessions
 
 pytestmark = linux
 __all__ = ["make_sessions"]
@@ -36,7 +37,7 @@ def test_the_outer_guard_fails_the_test_at_fault_and_the_session_goes_on(session
     assert "memguard: joined the guard around pytest: at most 250 MB (-t of memguard-test)" in result.out
     assert result.out.count("memory limit 250 MB (-t) passed") >= 2
     assert {len(note["guards"]) for note in sessions.notes("ran")} == {1}  # the outer one, and none of pytest's own
-    lines = sessions.log()
+    lines = sessions.log_lines()
     assert {line["thresholdMB"] for line in lines} == {250}
     tests = {line["test"] for line in lines if line.get("test")}
     assert {"test_one.py::test_own", "test_one.py::test_subprocess", "test_one.py::test_slow"} <= tests
@@ -50,7 +51,7 @@ def test_workers_join_the_outer_guard_and_the_log_names_them(sessions: Sessions)
     assert result.counts == {"passed": 3, "failed": 3}, result
     assert "was killed by memguard: memory limit 350 MB (-t) passed" in result.out
     assert {len(note["guards"]) for note in sessions.notes("ran")} == {1}
-    workers = {line.get("worker") for line in sessions.log() if line.get("test")}
+    workers = {line.get("worker") for line in sessions.log_lines() if line.get("test")}
     assert {"gw0", "gw1"} <= workers
 
 

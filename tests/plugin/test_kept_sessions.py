@@ -6,7 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sessions import MEMGUARD_TEST, PYTEST, Sessions, make_sessions, wait_for
+from processes import MEMGUARD_TEST, wait_for
+from sessions import PYTEST, Sessions, make_sessions
 
 from pytest_memguard.analysis import past_runs
 
@@ -77,7 +78,7 @@ def test_the_workers_of_a_session_make_no_runs_of_their_own(sessions: Sessions, 
     sessions.write("test_one.py", PASSES)
     sessions.write("test_two.py", PASSES)
     assert sessions.run("-n2", "--mem-limit=500").status == 0
-    sessions.assert_nothing_is_left()
+    sessions.look_at_what_is_left()
     assert len(runs()) == 1
 
 
@@ -93,7 +94,7 @@ def test_a_folder_that_a_test_changes_to_is_not_taken_for_the_sessions(sessions:
     """
     sessions.write("test_one.py", source)
     assert sessions.run("--mem-limit=500").status == 0
-    sessions.assert_nothing_is_left()
+    sessions.look_at_what_is_left()
     assert {run.directory for run in runs()} == {str(sessions.folder)}
 
 
@@ -101,7 +102,7 @@ def test_who_wants_none_gets_none(sessions: Sessions, runs: Any) -> None:
     sessions.write("test_one.py", PASSES)
     sessions.write("pyproject.toml", "[tool.memguard]\nkeep = 0\n[tool.memguard.pytest]\nenabled = true\n")
     assert sessions.run().status == 0
-    sessions.assert_nothing_is_left()
+    sessions.look_at_what_is_left()
     assert runs() == []
 
 

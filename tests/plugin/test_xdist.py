@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from sessions import Sessions, in_pid_namespace, linux, make_sessions, properties, wait_for
+from processes import in_pid_namespace, linux, wait_for
+from sessions import Sessions, make_sessions, properties
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -216,7 +217,7 @@ def test_what_the_controller_started_and_that_passed_the_limit_is_told(sessions:
 
 def test_a_worker_behind_ssh_joins_the_guard_of_its_host(server: Path, sessions: Sessions) -> None:
     sessions.write("elsewhere/test_one.py", TEN)
-    environ = f"PYTHONPATH={sessions.environ['PYTHONPATH']} SESSIONS_COOKIE={sessions.cookie}"
+    environ = f"PYTHONPATH={sessions.environ['PYTHONPATH']} TESTS_COOKIE={sessions.cookie}"
     gateway = "//".join(
         [
             f"ssh=-F {server} memguard-loopback",

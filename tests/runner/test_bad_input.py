@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 
 import pytest
-from runs import MEMGUARD_TEST, Memguard, both_readers, is_alive, linux, program, python, wait_for
+from processes import MEMGUARD_TEST, is_alive, linux, program, python, wait_for
+from runs import Memguard, both_readers
 
 HOG = program("hog.py", "--mb", 300, "--rate", 300)
 MARK = ["sh", "-c", "touch started"]
@@ -142,7 +143,7 @@ def test_a_lifeline_that_is_none_does_not_end_the_run(memguard: Memguard, text: 
 def test_an_empty_environment_is_enough(memguard: Memguard) -> None:
     program_paths = f"PYTHONPATH={memguard.environ['PYTHONPATH']}"
     # What the test itself needs: a notifier may outlive the run.
-    needed = [f"RUNS_COOKIE={memguard.cookie}", f"MEMGUARD_READER={memguard.reader}", "MEMGUARD_NOTIFY=false"]
+    needed = [f"TESTS_COOKIE={memguard.cookie}", f"MEMGUARD_READER={memguard.reader}", "MEMGUARD_NOTIFY=false"]
     empty = ["env", "-i", program_paths, *needed]
     assert memguard.start_as([*empty, *MEMGUARD_TEST], "/bin/sh", "-c", "exit 3").wait().status == 3
     assert memguard.start_as([*empty, *MEMGUARD_TEST], "-t", 60, *HOG).wait().status == 137

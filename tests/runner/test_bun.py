@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from runs import BUN_PROJECT, Memguard, Run, both_readers, find_bun, is_alive, wait_for
+from processes import Started, is_alive, wait_for
+from runs import BUN_PROJECT, Memguard, both_readers, find_bun
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from runs import Result
+    from processes import Result
 
 BUN = find_bun()
 pytestmark = [
@@ -25,7 +26,7 @@ pytestmark = [
 ]
 
 
-def start(memguard: Memguard, *words: object, **environ: str) -> Run:
+def start(memguard: Memguard, *words: object, **environ: str) -> Started:
     """Start memguard-test in the bun project; `bun` is found on PATH, as a user's is."""
     assert BUN is not None
     folder = os.path.dirname(BUN)

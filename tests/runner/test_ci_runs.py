@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+from typing import TYPE_CHECKING
 
 import pytest
 from githubs import Summary, annotations, github
-from runs import MEMGUARD_TEST, Memguard, Result, program, python
+from processes import MEMGUARD_TEST, Result, program, python
 from tracing import record
+
+if TYPE_CHECKING:
+    from runs import Memguard
 
 HOG = ("-t", 60, *program("hog.py", "--mb", 90))
 LIMITED = "import resource; resource.setrlimit(resource.RLIMIT_AS, (400 << 20,) * 2); "

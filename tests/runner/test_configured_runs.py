@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 import pytest
-from runs import Memguard, both_readers, program, python
+from processes import program, python
+from runs import Memguard, both_readers
 
 HOG = program("hog.py", "--mb", 300, "--rate", 300)
 MARK = ["sh", "-c", "touch started"]

@@ -13,7 +13,8 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from runs import MEMGUARD_TEST, Memguard, both_readers, linux, program, python
+from processes import MEMGUARD_TEST, linux, program, python
+from runs import Memguard, both_readers
 
 if TYPE_CHECKING:
     from pathlib import Path

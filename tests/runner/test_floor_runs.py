@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from control_groups import JOIN, own_groups
 from machines import Machine
-from runs import MB, MEMGUARD_TEST, Memguard, as_root, both_readers, linux, program, wait_for
+from processes import MB, MEMGUARD_TEST, as_root, linux, program, wait_for
+from runs import Memguard, both_readers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

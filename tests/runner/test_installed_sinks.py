@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from runs import ROOT, Memguard, both_readers, program
+from processes import ROOT, program
+from runs import Memguard, both_readers
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,18 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
-from runs import (
-    MEMGUARD_TEST,
-    RECORDER,
-    Memguard,
-    as_root,
-    both_readers,
-    linux,
-    program,
-    python,
-    small_disk,
-    wait_for,
-)
+from processes import MEMGUARD_TEST, as_root, linux, program, python, wait_for
+from runs import RECORDER, Memguard, both_readers, small_disk
 
 from pytest_memguard.analysis import past_runs
 from pytest_memguard.outputs.log.folder import is_name, name_for, prune

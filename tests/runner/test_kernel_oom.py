@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from control_groups import JOIN, own_groups
-from runs import MB, MEMGUARD_TEST, Memguard, as_root, linux, program, wait_for
+from processes import MB, MEMGUARD_TEST, as_root, linux, program, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from runs import Memguard
 
 pytestmark = linux
 LIMIT = 64 * MB

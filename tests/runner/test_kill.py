@@ -8,7 +8,8 @@ import signal
 
 import psutil
 import pytest
-from runs import MB, Memguard, Result, both_readers, is_alive, linux, program, python, wait_for, wait_until_gone
+from processes import MB, Result, is_alive, linux, program, python, wait_for, wait_until_gone
+from runs import Memguard, both_readers
 
 KILLED = 137
 LATER = 'sleep 0.3; exec "$@"'  # when the guard has imported what it needs

@@ -8,7 +8,8 @@ import signal
 import subprocess
 
 import pytest
-from runs import MB, MEMGUARD_TEST, PATIENCE, Memguard, both_readers, is_alive, linux, program, python, wait_until_gone
+from processes import MB, MEMGUARD_TEST, PATIENCE, is_alive, linux, program, python, wait_until_gone
+from runs import Memguard, both_readers
 
 READY = ("--ready", "ready")
 LEFT = "memguard: the command left 1 process running, stopped now (--leave-running keeps them):"

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from runs import MEMGUARD_TEST, Memguard, both_readers, is_alive, program, python, wait_for, wait_until_gone
+from processes import MEMGUARD_TEST, is_alive, program, python, wait_for, wait_until_gone
+from runs import Memguard, both_readers
 
 if TYPE_CHECKING:
-    from runs import Run
+    from processes import Started
 
 TREE = """
 import subprocess, sys, time
@@ -22,7 +23,7 @@ time.sleep(60)
 """
 
 
-def start_a_tree(memguard: Memguard, *options: object) -> tuple[Run, list[int]]:
+def start_a_tree(memguard: Memguard, *options: object) -> tuple[Started, list[int]]:
     """Start a run with children, a deaf process, a daemon and an orphan; return all pids."""
     programs = []
     for name, words in {
@@ -45,7 +46,7 @@ def start_a_tree(memguard: Memguard, *options: object) -> tuple[Run, list[int]]:
     return run, pids
 
 
-def knows(memguard: Memguard, run: Run, pids: list[int]) -> bool:
+def knows(memguard: Memguard, run: Started, pids: list[int]) -> bool:
     """Whether the guard had the time to see all these: without a subreaper (portable) a daemon may not be below it."""
     if memguard.reader == "portable":
         return True

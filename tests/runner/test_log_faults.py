@@ -7,7 +7,8 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from runs import Memguard, as_root, linux, program, small_disk, wait_for
+from processes import as_root, linux, program, wait_for
+from runs import Memguard, small_disk
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,7 +17,8 @@ from typing import Any
 
 import psutil
 import pytest
-from runs import MEMGUARD_TEST, PATIENCE, Memguard, both_readers, linux, program, python, wait_for
+from processes import MEMGUARD_TEST, PATIENCE, linux, program, python, wait_for
+from runs import Memguard, both_readers
 
 LOG = "fossils/bun-test-memory.log"  # as in the guide
 jq = pytest.mark.skipif(shutil.which("jq") is None, reason="needs jq")

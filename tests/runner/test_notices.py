@@ -15,13 +15,11 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 from desktops import desktop  # noqa: F401 - a fixture
-from runs import (
+from processes import (
     MEMGUARD_TEST,
     PATIENCE,
-    Memguard,
     Result,
-    Run,
-    both_readers,
+    Started,
     is_alive,
     linux,
     program,
@@ -29,6 +27,7 @@ from runs import (
     wait_for,
     wait_until_gone,
 )
+from runs import Memguard, both_readers
 
 if TYPE_CHECKING:
     from http.server import HTTPServer
@@ -74,7 +73,7 @@ class Notified:
             "XDG_STATE_HOME": str(memguard.folder / "state"),
         }
 
-    def start(self, *words: object, command: str | None = None, env: dict[str, str] | None = None) -> Run:
+    def start(self, *words: object, command: str | None = None, env: dict[str, str] | None = None) -> Started:
         options = ["--notify-command", command] if command is not None else []
         return self.memguard.start(*options, *words, env={**self.environ, **(env or {})})
 
@@ -84,7 +83,7 @@ class Notified:
         self.wait()
         return result
 
-    def end(self, run: Run) -> Result:
+    def end(self, run: Started) -> Result:
         """Wait for the end of the run alone."""
         status = run.process.wait(PATIENCE)
         return Result(status, run.out.encode(), run.err.encode())

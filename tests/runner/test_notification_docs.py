@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from runs import PATIENCE, ROOT, Memguard, program, wait_for
+from processes import PATIENCE, ROOT, program, wait_for
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -18,6 +18,8 @@ else:
 
 if TYPE_CHECKING:
     from http.server import HTTPServer
+
+    from runs import Memguard
 
 PAGE = (ROOT / "docs" / "notifications.md").read_text()
 HOG = program("hog.py", "--mb", 300, "--rate", 300)

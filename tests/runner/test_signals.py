@@ -7,7 +7,8 @@ import signal
 
 import psutil
 import pytest
-from runs import MEMGUARD_TEST, RECORDER, Memguard, both_readers, linux, program, python, received, wait_for
+from processes import MEMGUARD_TEST, linux, program, python, wait_for
+from runs import RECORDER, Memguard, both_readers, received
 
 NUMBERS = [signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM]
 

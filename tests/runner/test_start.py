@@ -10,7 +10,8 @@ import subprocess
 import sys
 
 import pytest
-from runs import ROOT, Memguard, both_readers, linux
+from processes import ROOT, linux
+from runs import Memguard, both_readers
 from tracing import record
 
 without_subreaper = pytest.mark.parametrize("memguard", ["portable"], indirect=True)

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from control_groups import JOIN, own_groups
-from runs import MB, Memguard, as_root, linux, program, wait_for
+from processes import MB, as_root, linux, program, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from runs import Memguard
 
 pytestmark = [linux, as_root]
 RAM = 40 * MB

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from runs import MEMGUARD_TEST, RECORDER, Memguard, find_bun, program, python, received, wait_for, wait_until_gone
+from processes import MEMGUARD_TEST, program, python, wait_for, wait_until_gone
+from runs import RECORDER, Memguard, find_bun, received
 from terminals import COLUMNS, ROWS, STOP, Terminal, quoted
 
 if TYPE_CHECKING:

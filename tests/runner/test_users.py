@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from runs import MEMGUARD_TEST, PROGRAMS, Memguard, as_root, is_alive, linux, wait_for
+from processes import MEMGUARD_TEST, PROGRAMS, as_root, is_alive, linux, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from runs import Memguard
 
 NOBODY = 65534
 OTHER = 1  # "daemon" on every Linux: some user who is neither root nor nobody

@@ -7,7 +7,8 @@ import re
 import time
 
 import pytest
-from runs import MEMGUARD_TEST, Memguard, both_readers, linux, program, python, wait_for
+from processes import MEMGUARD_TEST, linux, program, python, wait_for
+from runs import Memguard, both_readers
 
 HOG = program("hog.py", "--mb", 200, "--rate", 200)
 HOLD = program("hog.py", "--mb", 60, "--hold", "--ready", "ready")

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from runs import MEMGUARD_TEST, Memguard, as_root, linux, program, python, wait_for, wait_until_gone
+from processes import MEMGUARD_TEST, as_root, linux, program, python, wait_for, wait_until_gone
 from terminals import Terminal
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from runs import Run
+    from processes import Started
+    from runs import Memguard
 
 pytest.importorskip("watchfiles")
 HELD = 'echo run >> ../runs; exec "$@"'  # one line a run, outside the folder that is watched
@@ -36,7 +37,7 @@ def count(memguard: Memguard) -> int:
     return len(file.read_text().splitlines()) if file.exists() else 0
 
 
-def change(project: Path, run: Run, times: int) -> None:
+def change(project: Path, run: Started, times: int) -> None:
     """Change a file until the watcher, which needs a moment to begin, has seen it so many times."""
 
     def seen() -> bool:
@@ -46,7 +47,7 @@ def change(project: Path, run: Run, times: int) -> None:
     wait_for(seen, "a run after a change")
 
 
-def waiting(run: Run, times: int) -> None:
+def waiting(run: Started, times: int) -> None:
     wait_for(lambda: run.err.count("waiting for a change") >= times, "the end of the run")
 
 

@@ -11,14 +11,15 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from runs import BUN_PROJECT, ROOT, Memguard, find_bun
+from processes import ROOT
+from runs import BUN_PROJECT, Memguard, find_bun
 from terminals import Terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from runs import Result, Run
+    from processes import Result, Started
 
 # A shell that starts pytest in the background has it ignore these, and what is ignored stays so in its programs.
 for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
@@ -79,7 +80,7 @@ class Flow:
             file.chmod(0o755)
         return file
 
-    def start(self, *words: object, env: Mapping[str, str | None] | None = None, **popen: Any) -> Run:
+    def start(self, *words: object, env: Mapping[str, str | None] | None = None, **popen: Any) -> Started:
         """Start a command in the project, without a terminal."""
         return self.memguard.start_as([], *words, env=env, cwd=self.folder, **popen)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from githubs import annotations
-from runs import FOREIGN, PATIENCE, ROOT, Result
+from processes import PATIENCE, ROOT, Result, clean_environment
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +36,7 @@ class Runner:
         self.temporary = temporary
         self.files = folder / "files"
         self.files.mkdir()
-        kept = {name: value for name, value in os.environ.items() if not name.startswith((*FOREIGN, "PIP_NO_"))}
+        kept = clean_environment("PIP_NO_")
         self.environ = {
             **kept,
             "CI": "true",

@@ -15,13 +15,13 @@ from xml.etree import ElementTree as ET
 import pytest
 import yaml
 from githubs import annotations
-from runs import ROOT, linux
+from processes import ROOT, linux
 from samples import read, samples
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from runs import Result
+    from processes import Result
 
     from conftest import Flow
 

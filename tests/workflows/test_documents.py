@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from guide import spans
-from runs import ROOT
+from processes import ROOT
 
 from memguard_runner import cli as runner_options
 from memguard_runner.companion.main import COMMANDS, build_parser

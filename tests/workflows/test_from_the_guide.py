@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from guide import PAGE, Row, commands_of_the_guide, one_line, rows, sentences
-from runs import wait_for, wait_until_gone
+from processes import wait_for, wait_until_gone
 from samples import blocks, read, samples
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from runs import Result, Run
+    from processes import Result, Started
     from terminals import Terminal
 
     from conftest import Flow
@@ -85,7 +85,7 @@ def shop(bun_flow: Flow, past: Path) -> Flow:
     return bun_flow
 
 
-def in_shell(shop: Flow, command: str) -> Run:
+def in_shell(shop: Flow, command: str) -> Started:
     # There may be no desktop where the tests run: a notification can be seen in a file then.
     notify = {"MEMGUARD_NOTIFY": None, "MEMGUARD_NOTIFY_COMMAND": "cat > notification.json"}
     return shop.start("bash", "-c", command, env=notify if "notify" in command else None)

@@ -7,7 +7,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-from runs import wait_for
+from processes import wait_for
 from samples import samples
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from runs import ROOT
+from processes import ROOT
 from samples import read, samples
 
 if TYPE_CHECKING:

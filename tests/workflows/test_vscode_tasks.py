@@ -8,7 +8,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from runs import wait_for
+from processes import wait_for
 from samples import samples, without_comments
 
 if TYPE_CHECKING:
