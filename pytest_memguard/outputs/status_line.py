@@ -12,6 +12,8 @@ import os
 from pytest_memguard.processes.command_line import shorten
 from pytest_memguard.units import format_seconds, format_size
 
+from .text.process_table import processes
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pytest_memguard.events import Outcome, Run, Snapshot
@@ -93,7 +95,7 @@ def _text(snapshot: Snapshot, *, bar: bool) -> str:
     prefix = "memguard: " if bar else ""
     return (
         f"{prefix}{format_size(snapshot.total)} of {format_size(limit)}{shown} {format_seconds(snapshot.elapsed)}, "
-        f"{snapshot.count} {'process' if snapshot.count == 1 else 'processes'}{most}"
+        f"{processes(snapshot.count)}{most}"
     )
 
 

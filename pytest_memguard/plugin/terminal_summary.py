@@ -119,7 +119,7 @@ class Summary:
         if not left:
             return
         from pytest_memguard.breach import processes
-        from pytest_memguard.outputs.text.breach_report import row
+        from pytest_memguard.outputs.text.process_table import row
 
         reporter.section("processes left running")
         for process in processes({"left": left[:SHOWN]}, "left"):

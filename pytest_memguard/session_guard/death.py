@@ -9,11 +9,10 @@ from __future__ import annotations
 import os
 import time
 
-from pytest_memguard.breach import BY_KERNEL, BY_MEMGUARD
 from pytest_memguard.errors import printable
 from pytest_memguard.jsonline import encode
-from pytest_memguard.outputs.text.breach_report import describe, headline
-from pytest_memguard.units import format_size
+from pytest_memguard.outputs.text.breach_report import describe
+from pytest_memguard.outputs.text.death import lines, summary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,37 +68,6 @@ def tell_ci(
     incidents = [of_death(death, running), *(of_breach(breach, ERROR) for breach in earlier)]
     points = timeline.read(run.log, run.identifier, points)
     providers.tell_session(console, incidents, os.environ, root=hello.root, limit=run.limit, points=points)
-
-
-def summary(death: Death) -> str:
-    """Return in one line who ended pytest, as far as there is evidence."""
-    who = f"pytest (pid {death.pid})"
-    held = f"peak seen {format_size(death.peak)}"
-    breach = death.breach
-    if death.by == BY_MEMGUARD and breach is not None:
-        if breach.shortage is not None:
-            return f"{who} was killed by memguard: {headline(breach)}"
-        limit = f"limit {format_size(breach.limit)} ({breach.source or 'of a test'})"
-        return f"{who} was killed by memguard: {format_size(breach.amount)} used, {limit}"
-    if death.by == BY_KERNEL:
-        return f"{who} died, and the kernel's OOM killer was at work, not memguard; evidence: {death.evidence}; {held}"
-    no_evidence = "not by memguard, and nothing tells of the kernel's OOM killer (a crash, kill -9, os._exit?)"
-    return f"{who} died: {no_evidence}; {held}"
-
-
-def lines(death: Death, running: list[Death], killed: int) -> list[str]:
-    """Return the post-mortem, without the prefix."""
-    result = [summary(death)]
-    for other in running:
-        worker = f" on worker {other.worker}" if other.worker else ""
-        result.append(f"running: {printable(other.test)} ({other.phase}){worker}, {format_size(other.held)} held")
-    if not running:
-        result.append("no test was running")
-    if death.breach is not None:
-        result += describe(death.breach)
-    if killed:
-        result.append(f"stopped {killed} {'process' if killed == 1 else 'processes'} that pytest left behind")
-    return result
 
 
 def _write_record(folder: str, record: dict[str, object]) -> str:

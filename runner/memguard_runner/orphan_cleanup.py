@@ -8,6 +8,7 @@ from pytest_memguard.engine.enforcer import Enforcer
 from pytest_memguard.engine.tree import Tree
 from pytest_memguard.errors import MemguardError
 from pytest_memguard.outputs.console import Console
+from pytest_memguard.outputs.text.process_table import processes
 from pytest_memguard.processes import readers, signals
 from pytest_memguard.system.memory import MAXRSS_UNIT
 
@@ -26,7 +27,7 @@ def tell_and_kill(setup: Setup, number: int) -> None:
         release_terminal(console.descriptor)
     console.line(
         f"the guard process was killed ({signals.name_of(number)}), so the command was stopped too "
-        f"({killed} {'process' if killed == 1 else 'processes'}); start it again to run it guarded"
+        f"({processes(killed)}); start it again to run it guarded"
     )
 
 

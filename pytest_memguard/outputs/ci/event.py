@@ -6,7 +6,7 @@ from pytest_memguard import events
 from pytest_memguard.breach import BY_KERNEL, BY_MEMGUARD, KILLED_PYTEST, REFUSED
 from pytest_memguard.errors import printable
 from pytest_memguard.outputs.text import breach_report, postmortem
-from pytest_memguard.session_guard import death as aftermath
+from pytest_memguard.outputs.text.death import lines as lines_of_death
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def of_death(death: Death, running: list[Death]) -> Incident:
     return Incident(
         ERROR,
         title.get(death.by, "pytest died"),
-        aftermath.lines(death, running, 0),
+        lines_of_death(death, running, 0),
         test=running[0].test if running else "",
         line=running[0].line if running else 0,
         breach=death.breach,

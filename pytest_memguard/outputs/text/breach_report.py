@@ -9,14 +9,14 @@ from math import ceil
 
 from pytest_memguard.breach import CLAMPED, KILLED, KILLED_PYTEST, RAISED, REFUSED, SESSION, TEST, UNSEEN
 from pytest_memguard.processes.command_line import shorten
-from pytest_memguard.units import format_seconds, format_size
+from pytest_memguard.units import format_size
+
+from .process_table import HEADER, grown, processes, rest, row
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pytest_memguard.breach import Breach
-    from pytest_memguard.events import ProcessFigure
 
-COMMAND_SHOWN = 70  # characters
 KILLED_SHOWN = 4
 
 
@@ -43,16 +43,17 @@ def describe(breach: Breach) -> list[str]:
     """Return the breach in full: amounts, processes, what was done, what to try."""
     added, before = format_size(breach.added), format_size(breach.before)
     where = f" on worker {breach.worker}" if breach.worker else ""
+    growth = grown(breach.grown, breach.grown_in)
     lines = [
         f"{headline(breach)}, during {breach.phase}{where}",
-        f"added by this test: {added}; there before it or held by others: {before}{_grown(breach)}",
-        f"{'MEMORY':>10}  {'PID':>7}  {'STARTED':>9}  COMMAND",
+        f"added by this test: {added}; there before it or held by others: {before}{growth}",
+        HEADER,
         *[row(process) for process in breach.processes],
     ]
     if breach.other_count:
-        lines.append(f"{format_size(breach.other_size):>10}  {'':>7}  {'':>9}  {_processes(breach.other_count)} more")
+        lines.append(rest(breach.other_size, f"{processes(breach.other_count)} more"))
     if breach.elsewhere > (1 << 20):
-        lines.append(f"{format_size(breach.elsewhere):>10}  {'':>7}  {'':>9}  in other processes of the session")
+        lines.append(rest(breach.elsewhere, "in other processes of the session"))
     lines += [f"done: {line}" for line in done(breach)]
     lines += [
         f"left behind by {test} when it failed: {format_size(size)}"
@@ -63,13 +64,6 @@ def describe(breach: Breach) -> list[str]:
     return lines
 
 
-def row(process: ProcessFigure) -> str:
-    """Return a process as a line of the table."""
-    age = f"{format_seconds(process.age)} ago"
-    command = shorten(process.command, COMMAND_SHOWN)
-    return f"{format_size(process.size):>10}  {process.pid:>7}  {age:>9}  {command}"
-
-
 def done(breach: Breach) -> list[str]:
     """Return what memguard did about a breach."""
     action = breach.action
@@ -77,7 +71,7 @@ def done(breach: Breach) -> list[str]:
         killed = breach.killed
         shown = ", ".join(f"{process.pid} {shorten(process.command, 40)}" for process in killed[:KILLED_SHOWN])
         more = f" and {len(killed) - KILLED_SHOWN} more" if len(killed) > KILLED_SHOWN else ""
-        return [f"memguard killed {_processes(len(killed))} of this test: {shown}{more}"]
+        return [f"memguard killed {processes(len(killed))} of this test: {shown}{more}"]
     if action == CLAMPED:
         return ["memguard made the next allocation fail (MemoryError, by RLIMIT_DATA)"]
     if action == RAISED:
@@ -116,14 +110,3 @@ def _advice(breach: Breach) -> str:
     else:
         raise_it = f'give this block more (memguard.limit("{proposal}MB"))'
     return f"if that is expected, {raise_it}"
-
-
-def _grown(breach: Breach) -> str:
-    if breach.grown <= 0 or breach.grown_in <= 0:
-        return ""
-    speed = format_size(breach.grown / breach.grown_in)
-    return f"; grew {format_size(breach.grown)} in the last {format_seconds(breach.grown_in)} ({speed}/s)"
-
-
-def _processes(count: int) -> str:
-    return "1 process" if count == 1 else f"{count} processes"

@@ -9,11 +9,12 @@ from pytest_memguard.processes.command_line import shorten
 from pytest_memguard.processes.signals import name_of
 from pytest_memguard.units import format_seconds, format_size
 
+from .process_table import COMMAND_SHOWN, HEADER, grown, processes, rest, row
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pytest_memguard.events import Outcome, ProcessFigure, Run
+    from pytest_memguard.events import Outcome, Run
 
-COMMAND_SHOWN = 76  # characters: with size, pid and age a line stays below 110
 SOON = 1.0  # second: a limit passed so early may be below what the command needs to start
 EXPLAINED = 1.25  # the limit proposed is so many times the peak
 
@@ -47,12 +48,12 @@ def _killed(run: Run, outcome: Outcome) -> list[str]:
     used = f"{format_size(breach.total)} used ({kind})"
     lines = [
         f"stopped `{run.command}`: {used}, {reason(run, outcome)}",
-        f"after {format_seconds(breach.elapsed)}{_grown(outcome)}; {_processes(breach.count)}:",
-        f"{'MEMORY':>10}  {'PID':>7}  {'STARTED':>9}  COMMAND",
+        f"after {format_seconds(breach.elapsed)}{grown(outcome.grown, outcome.grown_in)}; {processes(breach.count)}:",
+        HEADER,
     ]
-    lines += [_row(process) for process in breach.processes]
+    lines += [row(process) for process in breach.processes]
     if breach.others > 0:
-        lines.append(f"{format_size(breach.others_size):>10}  {'':>7}  {'':>9}  {_processes(breach.others)} more")
+        lines.append(rest(breach.others_size, f"{processes(breach.others)} more"))
     if outcome.rss_instead:
         lines.append("the footprint of some processes could not be read (another user's?): their RSS counts instead")
     lines.append(_ended(outcome))
@@ -116,18 +117,18 @@ def _killed_by_kernel(run: Run, outcome: Outcome) -> list[str]:
 
 def _left_behind(outcome: Outcome) -> list[str]:
     count = len(outcome.leftovers)
-    lines = [f"the command left {_processes(count)} running, stopped now (--leave-running keeps them):"]
-    lines += [_row(process) for process in outcome.leftovers[:8]]
+    lines = [f"the command left {processes(count)} running, stopped now (--leave-running keeps them):"]
+    lines += [row(process) for process in outcome.leftovers[:8]]
     if count > 8:
-        rest = sum(process.size for process in outcome.leftovers[8:])
-        lines.append(f"{format_size(rest):>10}  {'':>7}  {'':>9}  {_processes(count - 8)} more")
+        size = sum(process.size for process in outcome.leftovers[8:])
+        lines.append(rest(size, f"{processes(count - 8)} more"))
     return lines
 
 
 def _survived(outcome: Outcome) -> list[str]:
     return [
-        f"warning: could not stop {_processes(len(outcome.survivors))} (another user's, or waiting inside the kernel):",
-        *[_row(process) for process in outcome.survivors[:8]],
+        f"warning: could not stop {processes(len(outcome.survivors))} (another user's, or waiting inside the kernel):",
+        *[row(process) for process in outcome.survivors[:8]],
     ]
 
 
@@ -152,28 +153,10 @@ def _signal(outcome: Outcome) -> str:
     return f" ({name_of(outcome.signal)})" if outcome.signal else ""
 
 
-def _row(process: ProcessFigure) -> str:
-    age = f"{format_seconds(process.age)} ago"
-    return f"{format_size(process.size):>10}  {process.pid:>7}  {age:>9}  {shorten(process.command, COMMAND_SHOWN)}"
-
-
-def _grown(outcome: Outcome) -> str:
-    if outcome.grown <= 0 or outcome.grown_in <= 0:
-        return ""
-    speed = format_size(outcome.grown / outcome.grown_in)
-    return f"; grew {format_size(outcome.grown)} in the last {format_seconds(outcome.grown_in)} ({speed}/s)"
-
-
 def _ended(outcome: Outcome) -> str:
     if outcome.killed and outcome.terminated:
-        return f"{_processes(outcome.terminated)} ended after SIGTERM, {outcome.killed} after SIGKILL"
-    return (
-        f"{_processes(outcome.killed or outcome.terminated)} ended after {'SIGKILL' if outcome.killed else 'SIGTERM'}"
-    )
-
-
-def _processes(count: int) -> str:
-    return "1 process" if count == 1 else f"{count} processes"
+        return f"{processes(outcome.terminated)} ended after SIGTERM, {outcome.killed} after SIGKILL"
+    return f"{processes(outcome.killed or outcome.terminated)} ended after {'SIGKILL' if outcome.killed else 'SIGTERM'}"
 
 
 def _share(part: int, whole: int) -> str:

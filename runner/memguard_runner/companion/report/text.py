@@ -8,6 +8,7 @@ from memguard_runner.companion.terminal.screen import cut
 from memguard_runner.companion.terminal.table import Column, table
 from pytest_memguard.analysis.chart import ASCII, UNICODE, Cell, chart
 from pytest_memguard.analysis.classify import shape_of
+from pytest_memguard.outputs.text import process_table
 from pytest_memguard.processes.command_line import printable
 from pytest_memguard.units import format_seconds, format_size
 
@@ -71,7 +72,7 @@ def processes(run: RunFacts, screen: Screen) -> list[str]:
 
 
 def _title(point: Point, run: RunFacts) -> str:
-    count = "1 process" if point.count == 1 else f"{point.count} processes"
+    count = process_table.processes(point.count)
     if point.total < run.peak:
         return f"In the largest snapshot, {format_size(point.total)} after {format_seconds(point.elapsed)}, {count}:"
     return f"At the peak, after {format_seconds(point.elapsed)}, {count}:"

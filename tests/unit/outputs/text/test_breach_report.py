@@ -6,7 +6,8 @@ import pytest
 
 from pytest_memguard.breach import Breach
 from pytest_memguard.events import ProcessFigure
-from pytest_memguard.outputs.text.breach_report import COMMAND_SHOWN, describe, headline, row
+from pytest_memguard.outputs.text.breach_report import describe, headline
+from pytest_memguard.outputs.text.process_table import COMMAND_SHOWN, row
 from pytest_memguard.units import MB
 
 HOG = ProcessFigure(4711, "python hog.py --mb 900", 612 * MB, 1.5)
