@@ -8,7 +8,6 @@ from pytest_memguard.engine.enforcer import Enforcer
 from pytest_memguard.engine.tree import Tree
 from pytest_memguard.errors import MemguardError
 from pytest_memguard.outputs.console import Console
-from pytest_memguard.outputs.text.process_table import processes
 from pytest_memguard.processes import readers, signals
 from pytest_memguard.system.memory import MAXRSS_UNIT
 
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
 
 def tell_and_kill(setup: Setup, number: int) -> None:
     """Kill every process of the run and say so; `number` is the signal that ended the guard."""
+    from pytest_memguard.outputs.text.process_table import processes  # the guard reaps by this file, and tells nothing
+
     killed = kill_the_tree(setup)
     console = Console()
     if setup.settings.verbose and console.is_terminal():

@@ -118,7 +118,7 @@ def test_a_quiet_guard_never_loads_what_costs_megabytes(memguard: Memguard) -> N
 def test_a_quiet_guard_does_not_load_what_only_a_kill_needs(memguard: Memguard) -> None:
     (memguard.folder / "pyproject.toml").write_text("[tool.memguard]\nkeep = 0\n")
     loaded = record(memguard, "/bin/true").in_the_guard()
-    for late in ("text.postmortem", "notify", "log", "ci", "status_line"):
+    for late in ("text.postmortem", "text.process_table", "notify", "log", "ci", "status_line"):
         assert f"pytest_memguard.outputs.{late}" not in loaded
     assert not any(name.startswith("watchfiles") for name in loaded)
 
