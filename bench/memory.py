@@ -55,7 +55,9 @@ def measure(context: Context) -> Report:
         )
     for guard in context.peers:
         _row(context, report, guard, runs)
-    report.notes.append("memguard is two processes: the guard process, and the front that the shell knows.")
+    report.notes.append(
+        "memguard is two processes: the guard process, and the foreground process that the shell knows."
+    )
     return report
 
 

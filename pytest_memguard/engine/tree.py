@@ -40,7 +40,7 @@ class Listener(Protocol):
 
 
 class Tree:
-    """The members of one guarded run. The guard (this process), its front, and pids 0 and 1 never belong."""
+    """The members of one guarded run. The guard (this process), its parent, and pids 0 and 1 never belong."""
 
     def __init__(self, reader: Reader, *, cookie: str, pid_list: PidList | None = None) -> None:
         """`cookie` is in the environment of the command; `pid_list` is told who joins."""

@@ -1,7 +1,7 @@
-"""The members' identities in a file that front and guard share, where no subreaper collects orphans.
+"""The members' identities in a file that foreground process and guard share, where no subreaper collects orphans.
 
-When the guard is killed, the front cannot ask it any more who belonged to the tree. The file has no name (it is
-unlinked at once) and is written only when somebody joins.
+When the guard is killed, it cannot be asked any more who belonged to the tree. The file has no name (it is unlinked at
+once) and is written only when somebody joins.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""`python -m memguard_runner` is `memguard-test`."""
+"""`python -m memguard_runner` is `memguard-test`, and so is this file by its path (`--watch`): no relative import."""
 
-from .main import main_and_exit
+from memguard_runner.main import main_and_exit
 
 main_and_exit()

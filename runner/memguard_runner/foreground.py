@@ -1,11 +1,11 @@
-"""The front: the process the shell knows. It hands signals on, waits, and is the lifeline of the guard.
+"""The foreground process: the process the shell knows. It hands signals on, waits, and is the lifeline of the guard.
 
-    shell ── front ── guard ── command ── ...
+    shell ── foreground process ── guard ── command ── ...
 
-Two processes watch each other. The front blocks in sigwaitinfo(2) and costs no CPU; it shares the command's process
-group, so Ctrl-Z stops it like any foreground job while the guard, in a group of its own, goes on guarding. When the
-guard dies, the front (a subreaper, too) inherits the tree and kills it; when the front dies, the guard sees their pipe
-close and kills the tree.
+The two watch each other. The foreground process blocks in sigwaitinfo(2) and costs no CPU; it shares the command's
+process group, so Ctrl-Z stops it like any job while the guard, in a group of its own, goes on guarding. When the guard
+dies, the foreground process (a subreaper, too) inherits the tree and kills it; when that one dies, the guard sees their
+pipe close and kills the tree.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pytest_memguard.processes.subreaper import become_subreaper
 from pytest_memguard.unix_socket import remove
 
 from . import exit_status, spawn
-from .run_spec import Setup, new_cookie, open_pid_list
+from .run_spec import RunSpec, new_cookie, open_pid_list
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def run_guarded(command: Sequence[str], settings: Settings, reader: str) -> int:
     lifeline_end, lifeline = os.pipe()
     pid_list = None if adopts else open_pid_list()
     cookie = new_cookie()
-    setup = Setup(
+    spec = RunSpec(
         command=command,
         settings=settings,
         reader=reader,
@@ -55,20 +55,20 @@ def run_guarded(command: Sequence[str], settings: Settings, reader: str) -> int:
     guard = os.fork()
     if guard == 0:
         os.close(lifeline)
-        guard_process.guard_and_exit(setup)
+        guard_process.guard_and_exit(spec)
     os.close(lifeline_end)
     status = _wait_for(guard, awaited, terminal=terminal)
-    if setup.socket_path:
-        remove(setup.socket_path)
+    if spec.socket_path:
+        remove(spec.socket_path)
     if os.WIFSIGNALED(status):
         from .orphan_cleanup import tell_and_kill
 
-        tell_and_kill(setup, os.WTERMSIG(status))
+        tell_and_kill(spec, os.WTERMSIG(status))
         return exit_status.OWN_FAILURE
     if os.WEXITSTATUS(status) == exit_status.OWN_FAILURE and not settings.leave_running:
         from .orphan_cleanup import kill_what_is_left
 
-        kill_what_is_left(setup)
+        kill_what_is_left(spec)
     return os.WEXITSTATUS(status)
 
 

@@ -15,43 +15,43 @@ from .run_spec import command_environment, outer_lifelines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .run_spec import Setup
+    from .run_spec import RunSpec
 
 
-def guard_and_exit(setup: Setup) -> None:
+def guard_and_exit(spec: RunSpec) -> None:
     """Be the guard process. Never returns."""
     status = exit_status.OWN_FAILURE
     pid = 0
     try:
-        if setup.adopts:
+        if spec.adopts:
             become_subreaper()
         for descriptor in outer_lifelines():
             os.set_inheritable(descriptor, False)
         kernel = KernelKills()  # before the command: it may be killed before the engine is imported
         started = time.monotonic()
-        environ = command_environment(setup.cookie, setup.socket_path)
-        pid = spawn.start(setup.command, environ, own_session=not setup.terminal, mask=setup.mask)
+        environ = command_environment(spec.cookie, spec.socket_path)
+        pid = spawn.start(spec.command, environ, own_session=not spec.terminal, mask=spec.mask)
         _leave_the_job()
         from .supervise import supervise
 
-        status = supervise(setup, pid, started, kernel)
+        status = supervise(spec, pid, started, kernel)
     except spawn.CannotStart as error:
         _complain(str(error))
         status = error.status
     except BaseException as error:
-        status = _fail(setup, pid, error)
+        status = _fail(spec, pid, error)
     finally:
-        if setup.socket_path:
-            remove(setup.socket_path)  # the front does so, too, unless it was killed
-        _wake(setup.front)
+        if spec.socket_path:
+            remove(spec.socket_path)  # the foreground process does so, too, unless it was killed
+        _wake(spec.foreground)
         os._exit(status)
 
 
-def _wake(front: int) -> None:
-    """Continue a front that Ctrl-Z stopped: it would not see that all is over."""
+def _wake(foreground: int) -> None:
+    """Continue a foreground process that Ctrl-Z stopped: it would not see that all is over."""
     try:
-        if os.getppid() == front:
-            os.kill(front, signals.SIGCONT)
+        if os.getppid() == foreground:
+            os.kill(foreground, signals.SIGCONT)
     except OSError:
         pass
 
@@ -69,14 +69,14 @@ def _leave_the_job() -> None:
         signals.signal(number, signals.SIG_IGN)
 
 
-def _fail(setup: Setup, pid: int, error: BaseException) -> int:
+def _fail(spec: RunSpec, pid: int, error: BaseException) -> int:
     """End the tree after an error of our own: it must not run unguarded. `pid` is the command, 0 if not started."""
     try:
         from .orphan_cleanup import kill_the_tree
 
-        kill_the_tree(setup)
+        kill_the_tree(spec)
     except Exception:  # the reader, which finds the others, may be what failed
-        _kill_the_command(setup, pid)
+        _kill_the_command(spec, pid)
     from pytest_memguard.errors import MemguardError
 
     if isinstance(error, MemguardError):
@@ -92,11 +92,11 @@ def _fail(setup: Setup, pid: int, error: BaseException) -> int:
     return exit_status.OWN_FAILURE
 
 
-def _kill_the_command(setup: Setup, pid: int) -> None:
+def _kill_the_command(spec: RunSpec, pid: int) -> None:
     """Kill the command, and its whole group where that is its own, with nothing but kill(2)."""
     if pid:
         try:
-            os.kill(pid if setup.terminal else -pid, signals.SIGKILL)
+            os.kill(pid if spec.terminal else -pid, signals.SIGKILL)
         except OSError:  # gone
             pass
 

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from pytest_memguard.session_guard.server import Desk
     from pytest_memguard.system.oom_killer import KernelKills
 
-    from .supervise import RunnerHost
+    from .host import RunnerHost
 
 
-class Visitors:
+class JoinedSessions:
     """The socket, and the desk behind it once somebody has come."""
 
     def __init__(

@@ -10,8 +10,7 @@ import sys
 
 from pytest_memguard.errors import MemguardError, UsageError
 
-from . import cli as command_line
-from . import exit_status
+from . import cli, exit_status
 from .spawn import keep_standard_descriptors_free
 
 _GONE = "/(deleted working directory)"  # a relative path begins with it when there is no working directory
@@ -36,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run `memguard-test` with the given arguments (default: sys.argv[1:]); return the exit status."""
     keep_standard_descriptors_free()
     try:
-        return _run(command_line.parse(sys.argv[1:] if arguments is None else arguments))
+        return _run(cli.parse(sys.argv[1:] if arguments is None else arguments))
     except UsageError as error:
         _complain(error)
         return exit_status.USAGE
@@ -50,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return exit_status.OVER_SIGNALS + 2
 
 
-def _run(options: command_line.Options) -> int:
+def _run(options: cli.Options) -> int:
     if options.mode == "help":
         from .cli_help import HELP
 

@@ -1,4 +1,4 @@
-"""What the front does when the guard was killed: nothing would limit the tree any more, so it ends."""
+"""What the foreground process does when the guard was killed: nothing would limit the tree any more, so it ends."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from pytest_memguard.system.memory import MAXRSS_UNIT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .run_spec import Setup
+    from .run_spec import RunSpec
 
 
-def tell_and_kill(setup: Setup, number: int) -> None:
+def tell_and_kill(spec: RunSpec, number: int) -> None:
     """Kill every process of the run and say so; `number` is the signal that ended the guard."""
     from pytest_memguard.outputs.text.process_table import processes  # the guard reaps by this file, and tells nothing
 
-    killed = kill_the_tree(setup)
+    killed = kill_the_tree(spec)
     console = Console()
-    if setup.settings.verbose and console.is_terminal():
+    if spec.settings.verbose and console.is_terminal():
         from pytest_memguard.outputs.status_line import release_terminal
 
         release_terminal(console.descriptor)
@@ -32,23 +32,23 @@ def tell_and_kill(setup: Setup, number: int) -> None:
     )
 
 
-def kill_what_is_left(setup: Setup) -> None:
+def kill_what_is_left(spec: RunSpec) -> None:
     """Make sure that a guard that failed has left nothing behind: it may not have been able to end the tree."""
-    if has_children() or not setup.adopts:
+    if has_children() or not spec.adopts:
         try:
-            kill_the_tree(setup)
+            kill_the_tree(spec)
         except Exception as error:
             raise MemguardError(
                 f"cannot look for what the command may have left running: {type(error).__name__}: {error}"
             ) from error
 
 
-def kill_the_tree(setup: Setup) -> int:
-    """Kill every process of the run, in front or guard; return how many there were."""
-    reader = readers.open_reader(setup.reader, adopts=setup.adopts)
-    tree = Tree(reader, cookie=setup.cookie)
-    if setup.pid_list is not None:
-        for pid, started in setup.pid_list.entries():
+def kill_the_tree(spec: RunSpec) -> int:
+    """Kill every process of the run, in either process; return how many there were."""
+    reader = readers.open_reader(spec.reader, adopts=spec.adopts)
+    tree = Tree(reader, cookie=spec.cookie)
+    if spec.pid_list is not None:
+        for pid, started in spec.pid_list.entries():
             tree.restore(pid, started)
     return Enforcer(tree, reader, reap_all).kill_all().killed
 

@@ -1,4 +1,4 @@
-"""What front and guard process agree on before they part: the command, its settings, and the ties between them."""
+"""What foreground process and guard agree on before they part: the command, its settings, and what ties them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from pytest_memguard.processes.pid_list import PidList
 
 
-class Setup:
-    """What the front hands to the guard process by forking it."""
+class RunSpec:
+    """What the foreground process hands to the guard process by forking it."""
 
     __slots__ = (
         "adopts",
         "command",
         "cookie",
-        "front",
+        "foreground",
         "lifeline",
         "mask",
         "pid_list",
@@ -56,7 +56,7 @@ class Setup:
         self.lifeline = lifeline
         self.pid_list = pid_list
         self.cookie = cookie
-        self.front = os.getpid()
+        self.foreground = os.getpid()
         self.socket_path = _socket_path(cookie)
 
 
@@ -66,7 +66,7 @@ def new_cookie() -> str:
 
 
 def open_pid_list() -> PidList:
-    """Return a pid_list that front and guard share."""
+    """Return a list that foreground process and guard share."""
     from pytest_memguard.processes.pid_list import PidList
 
     return PidList()

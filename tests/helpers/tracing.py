@@ -43,9 +43,9 @@ class Trace:
         return set(self._imported(self.events[: self._first_exec()]))
 
     def in_the_guard(self) -> set[str]:
-        """Return the modules that the guard process holds: the front's at the fork, and its own."""
-        front = self.events[0][0]
-        guard = next(pid for pid, _, _ in self.events if pid != front)
+        """Return the modules that the guard process holds: the foreground process's at the fork, and its own."""
+        foreground = self.events[0][0]
+        guard = next(pid for pid, _, _ in self.events if pid != foreground)
         fork = next(index for index, (_, event, _) in enumerate(self.events) if event == "os.fork")
         mine = [event for event in self.events[fork:] if event[0] == guard]
         return set(self._imported([*self.events[:fork], *mine]))

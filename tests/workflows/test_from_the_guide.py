@@ -150,7 +150,7 @@ def check_kill(shop: Flow, command: str) -> None:
     """A signal to memguard-test: nothing of the tree is left."""
     run = in_shell(shop, "exec memguard-test sh -c 'sleep 60 & setsid sleep 60 & touch ready; wait'")
     wait_for((shop.folder / "ready").exists, "the command")
-    wait_for(lambda: len(shop.memguard.processes()) >= 5, "front, guard, shell and two daemons")
+    wait_for(lambda: len(shop.memguard.processes()) >= 5, "foreground process, guard, shell and two daemons")
     members = list(shop.memguard.processes())
     assert shop.do("env", f"PID={run.pid}", "bash", "-c", command) == ""
     run.process.wait(60)

@@ -12,19 +12,19 @@ from hypothesis import strategies as st
 
 from pytest_memguard.engine.tree import PARENT_LOOKUPS, Tree
 
-GUARD, FRONT = os.getpid(), os.getppid()
+GUARD, FOREGROUND = os.getpid(), os.getppid()
 COMMAND, STRANGER = 10_000_001, 10_000_002  # above every pid_max: never the pid of this test
 COOKIE = "a-cookie-of-this-run"
 
 
 def world(*, adopts, tells_recent=False):
-    """A guard with its command, below the front; and a stranger below pid 1."""
+    """A guard with its command, below the foreground process; and a stranger below pid 1."""
     reader = FakeReader(adopts=adopts)
     reader.tells_recent = tells_recent
     reader.adopter = GUARD if adopts else 1
     reader.start(1, 0)
-    reader.start(FRONT, 1, group=FRONT, session=FRONT)
-    reader.start(GUARD, FRONT)
+    reader.start(FOREGROUND, 1, group=FOREGROUND, session=FOREGROUND)
+    reader.start(GUARD, FOREGROUND)
     reader.start(STRANGER, 1, group=STRANGER, session=STRANGER)
     reader.start(COMMAND, GUARD, group=COMMAND, session=COMMAND)
     tree = Tree(reader, cookie=COOKIE)
@@ -86,7 +86,7 @@ def test_the_order_of_the_process_list_does_not_matter(order, adopts, tells_rece
 def test_the_kernel_the_guard_and_the_front_never_belong(both):
     reader, tree = both
     reader.start(2, 0)
-    reader.start(FRONT + 1_000_000, FRONT)  # another child of whoever started the runner
+    reader.start(FOREGROUND + 1_000_000, FOREGROUND)  # another child of whoever started the runner
     tree.scan()
     tree.scan()
     assert pids(tree) == {COMMAND}
@@ -97,7 +97,7 @@ def test_a_reader_that_does_not_even_show_the_guard_changes_nothing(both):
     reader.start(101, COMMAND)
     del reader.table[GUARD]
     tree.scan()
-    reader.start(GUARD, FRONT)
+    reader.start(GUARD, FOREGROUND)
     tree.scan()
     assert GUARD not in pids(tree)
 
@@ -360,7 +360,7 @@ def test_a_restored_leader_that_has_ended_still_vouches_for_its_group():
     assert pids(tree) == {102}
 
 
-@pytest.mark.parametrize("pid", [0, 1, GUARD, FRONT], ids=["0", "1", "guard", "front"])
+@pytest.mark.parametrize("pid", [0, 1, GUARD, FOREGROUND], ids=["0", "1", "guard", "foreground"])
 def test_nobody_can_restore_the_kernel_the_guard_or_the_front(pid):
     reader, _ = world(adopts=False)
     reader.start(300, 1, group=pid, session=pid)

@@ -1,4 +1,4 @@
-"""The list of members that front and guard share."""
+"""The list of members that foreground process and guard share."""
 
 from __future__ import annotations
 

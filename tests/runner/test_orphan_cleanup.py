@@ -1,4 +1,4 @@
-"""Nothing survives: not when the front or the guard is killed, not when somebody asks the run to end."""
+"""Nothing survives: not when the foreground process or the guard is killed, not when somebody asks the run to end."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_killing_the_guard_ends_the_tree_and_says_so(memguard: Memguard) -> None
     assert "the guard process was killed (SIGKILL)" in result.own
 
 
-@pytest.mark.parametrize("victim", ["front", "guard", "nobody"])
+@pytest.mark.parametrize("victim", ["foreground", "guard", "nobody"])
 def test_whoever_is_killed_the_socket_for_a_pytest_inside_is_removed(memguard: Memguard, victim: str) -> None:
     words = "import os; open('socket', 'w').write(os.environ['MEMGUARD_SOCKET']); input()"
     run = memguard.start(*python(words), stdin=subprocess.PIPE)
@@ -81,7 +81,7 @@ def test_whoever_is_killed_the_socket_for_a_pytest_inside_is_removed(memguard: M
     wait_for(lambda: os.path.exists(path), "the socket")
     guard = run.guard()
     if victim != "nobody":
-        os.kill(run.pid if victim == "front" else guard, signal.SIGKILL)
+        os.kill(run.pid if victim == "foreground" else guard, signal.SIGKILL)
     assert run.process.stdin is not None
     run.process.stdin.close()  # which ends the command
     wait_until_gone([run.pid, guard])
