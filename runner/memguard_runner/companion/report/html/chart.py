@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pytest_memguard.units import format_seconds, format_size
 
-from .markup import amount, percent, text
+from .markup import percent, text
 from .scale import size_ticks, time_label, time_ticks
 
 if TYPE_CHECKING:
@@ -27,10 +27,8 @@ NEAR = 0.1  # of the plot's height: a label of 12 pixels and its distance, on a 
 LANE = 18  # pixels, for the tests of one worker
 LANES = 16  # 288 pixels
 SYMBOLS = {  # drawn around (0, 0)
-    "started": "M-4-5 5 0-4 5z",
     "warning": "M0-6 6 5-6 5z",
     "breach": "M-5-5 5 5M5-5-5 5",
-    "finished": "M-5-5h10v10h-10z",
 }
 
 
@@ -50,8 +48,8 @@ def _description(run: RunFacts, picture: Picture) -> str:
     areas = len(picture.series)
     limit = f", limit {format_size(run.limit)}" if run.limit > 0 else ""
     return (
-        f"Stacked areas, {areas} by name, over {format_seconds(amount(run.duration))}. "
-        f"Peak {format_size(amount(run.peak))} after {format_seconds(amount(run.peak_at))}{limit}."
+        f"Stacked areas, {areas} by name, over {format_seconds(run.duration)}. "
+        f"Peak {format_size(run.peak)} after {format_seconds(run.peak_at)}{limit}."
     )
 
 
@@ -95,22 +93,15 @@ def _heights(sizes: Iterable[float], scale: Scale) -> list[int]:
 
 def _line(across: Sequence[int], heights: Sequence[int]) -> str:
     """Return a path through the points, relative, without spaces where a sign does: `M0 990l5-20 5 0`."""
-    if not across:
-        return "M0 0"
-    parts = [f"M{across[0]} {heights[0]}l"]
+    steps = []
     for column in range(1, len(across)):
         step, rise = across[column] - across[column - 1], heights[column] - heights[column - 1]
-        parts.append(
-            f"{' ' if column > 1 else ''}{step}{rise}" if rise < 0 else f"{' ' if column > 1 else ''}{step} {rise}"
-        )
-    return "".join(parts) if len(across) > 1 else f"{parts[0]}1 0"
+        steps.append(f"{step}{rise}" if rise < 0 else f"{step} {rise}")
+    return f"M{across[0]} {heights[0]}l{' '.join(steps) or '1 0'}"
 
 
 def _area(across: Sequence[int], heights: Sequence[int]) -> str:
-    if not across:
-        return "M0 0"
-    line = _line(across, heights)
-    return f"{line}V{HIGH}H{across[0]}z"
+    return f"{_line(across, heights)}V{HIGH}H{across[0]}z"
 
 
 def _limit(run: RunFacts, scale: Scale) -> str:
@@ -143,33 +134,32 @@ def _events(picture: Picture, scale: Scale) -> str:
 
 def _peak(run: RunFacts, picture: Picture, scale: Scale) -> str:
     """Mark the peak; where it was measured between two snapshots, a stem leads up to it from what was written."""
-    peak = amount(run.peak)
-    if not peak:
+    if not run.peak:
         return ""
     moment = _peak_at(run)
     place = scale.across(moment)
-    x, y = percent(place), percent(scale.down(peak))
-    if not moment and _total_at(picture, 0.0) < peak:
+    x, y = percent(place), percent(scale.down(run.peak))
+    if not moment and _total_at(picture, 0.0) < run.peak:
         # The kernel's own figure of a process that has ended: nobody knows when.
         return (
             f'<g class="peak"><line class="some-time" x2="100%" y1="{y}" y2="{y}"/>'
-            f'<text class="middle" x="50%" y="{y}">peak {format_size(peak)}, between two looks</text></g>\n'
+            f'<text class="middle" x="50%" y="{y}">peak {format_size(run.peak)}, between two looks</text></g>\n'
         )
     anchor = "left" if place < 0.25 else "right" if place > 0.75 else "middle"
     below = percent(scale.down(_total_at(picture, moment)))
     label = y
-    if peak < run.limit <= min(peak + NEAR * scale.top, scale.top):
+    if run.peak < run.limit <= min(run.peak + NEAR * scale.top, scale.top):
         label = percent(scale.down(run.limit))  # above the limit's line, which would go through it
     return (
         f'<g class="peak"><line x1="{x}" x2="{x}" y1="{y}" y2="{below}"/><circle cx="{x}" cy="{y}" r="4"/>'
-        f'<text class="{anchor}" x="{x}" y="{label}">peak {format_size(peak)}</text></g>\n'
+        f'<text class="{anchor}" x="{x}" y="{label}">peak {format_size(run.peak)}</text></g>\n'
     )
 
 
 def _peak_at(run: RunFacts) -> float:
     """Return when the peak is drawn: at the snapshot that has it, else when the guard noted it."""
     point = run.peak_point
-    return amount(point.elapsed if point is not None and point.total >= run.peak else run.peak_at)
+    return point.elapsed if point is not None and point.total >= run.peak else run.peak_at
 
 
 def _total_at(picture: Picture, moment: float) -> float:
@@ -195,7 +185,7 @@ def lanes(tests: Sequence[TestPeak], scale: Scale, name: str) -> str:
         parts.append(f'<text class="size" x="-8" y="{y + LANE // 2}">{text(worker or "tests", 9)}</text>')
         for number, test in enumerate(tests):
             if test.worker == worker:
-                first, last = scale.across(amount(test.first)), scale.across(amount(test.last))
+                first, last = scale.across(test.first), scale.across(test.last)
                 parts.append(
                     f'<rect class="test" data-test="{number}" x="{percent(first)}" y="{y + 3}" '
                     f'width="{percent(max(last - first, 0))}" height="{LANE - 6}"/>'

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-LARGEST = 1 << 60  # bytes or seconds: what a log says beyond that is no amount
 # Characters that turn the direction of what follows them: `"\u202egpj.exe"` reads as something else.
 TURNING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 DASH = "\u2013"
@@ -34,11 +33,6 @@ def _visible(character: str) -> str:
     return character
 
 
-def amount(value: float) -> float:
-    """Return a number of a log as one that can be drawn: finite and not negative."""
-    return min(value, LARGEST) if value > 0 else 0  # nan is not more than 0
-
-
 def data(value: object) -> str:
     """Return JSON that may stand in a <script>: nothing in it ends the element or begins a comment."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c").replace("&", "\\u0026")
@@ -55,11 +49,6 @@ def number(value: float, digits: int = 2) -> str:
 def percent(part: float) -> str:
     """Return a position as SVG takes it, `part` of 1."""
     return number(part * 100) + "%"
-
-
-def rows(pairs: Iterable[tuple[str, str]]) -> str:
-    """Return table rows of heading and content, both HTML already."""
-    return "".join(f'<tr><th scope="row">{name}</th><td>{content}</td></tr>\n' for name, content in pairs)
 
 
 def sentences(words: Iterable[str]) -> str:

@@ -7,10 +7,11 @@ import hashlib
 from importlib.resources import files
 from typing import TYPE_CHECKING, NamedTuple
 
+from memguard_runner.companion.report import phrases
 from pytest_memguard.units import MB, format_seconds, format_size
 
 from . import chart, tables
-from .markup import amount, data, sentences, text
+from .markup import data, sentences, text
 from .scale import scale
 from .series import MARKED, picture
 
@@ -37,31 +38,28 @@ class Detail(NamedTuple):
 
 # From the richest to what always fits: a section without a picture takes about 3 KB, a line 0.4 KB, a column 0.1 KB.
 DETAILS = (
-    *(Detail(MOST_CHARTS, columns, 40, 200) for columns in (600, 450)),
-    *(Detail(MOST_CHARTS, columns, 20, 200) for columns in (320, 240, 200, 160)),
-    *(Detail(MOST_CHARTS, columns, 10, 200) for columns in (160, 130, 110, 80)),
-    *(Detail(charts, 60, 10, 100) for charts in (24, 16, 10)),
+    Detail(MOST_CHARTS, 600, 40, 200),
+    Detail(MOST_CHARTS, 450, 40, 200),
+    Detail(MOST_CHARTS, 240, 20, 200),
+    Detail(MOST_CHARTS, 130, 10, 200),
+    Detail(MOST_CHARTS, 80, 10, 200),
+    Detail(16, 60, 10, 100),
     Detail(6, 40, 5, 50),
 )
 
 
 def page(logs: Sequence[LogFacts]) -> str:
     """Return the report on these logs as an HTML document of at most 100 KB that loads nothing."""
-    document = _document(logs, DETAILS[0])
-    if len(document.encode()) <= BUDGET:
-        return document
-    richest, poorest = 1, len(DETAILS) - 1
-    while richest < poorest:  # halving: a log of hundreds of runs takes 0.3 s a document
-        middle = (richest + poorest) // 2
-        if len(_document(logs, DETAILS[middle]).encode()) <= BUDGET:
-            poorest = middle
-        else:
-            richest = middle + 1
-    return _document(logs, DETAILS[poorest])
+    document = ""
+    for detail in DETAILS:
+        document = _document(logs, detail)  # of hundreds of runs it takes 0.3 s
+        if len(document.encode()) <= BUDGET:
+            break
+    return document
 
 
 def _document(logs: Sequence[LogFacts], detail: Detail) -> str:
-    runs = sorted((run for log in logs for run in log.runs), key=lambda run: amount(run.started))
+    runs = sorted((run for log in logs for run in log.runs), key=lambda run: run.started)
     style, script = _asset("page.css"), _asset("page.js")
     policy = (
         f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; form-action 'none'"
@@ -100,7 +98,7 @@ def _hash(content: str) -> str:
 
 def _heading(runs: Sequence[RunFacts]) -> str:
     if len(runs) == 1:
-        return f"Memory of {text(runs[0].command or 'a run', 80)}"
+        return f"Memory of {text(runs[0].command or 'a run', tables.NAME_SHOWN)}"
     return f"Memory of {len(runs)} runs" if runs else "No run to show"
 
 
@@ -124,24 +122,23 @@ def _overview(runs: Sequence[RunFacts], first: int, listed: int) -> str:
 
 
 def _line(run: RunFacts, number: int, *, linked: bool) -> str:
-    name = text(run.command or run.identifier, 80)
+    name = text(run.command or run.identifier, tables.NAME_SHOWN)
     if linked:
         name = f'<a href="#run-{number + 1}">{name}</a>'
     limit = format_size(run.limit) if run.limit > 0 else ""
-    when = sentences([tables.moment(run.started, "%Y-%m-%d %H:%M UTC"), format_seconds(amount(run.duration))])
+    when = sentences([tables.moment(run.started, "%Y-%m-%d %H:%M UTC"), format_seconds(run.duration)])
     return (
         f'<tr><th scope="row"><bdi>{name}</bdi><br>{tables.verdict(run, briefly=True)}'
-        f'<br><span class="when-run">{when}</span></th><td>{format_size(amount(run.peak))}</td><td>{limit}</td></tr>\n'
+        f'<br><span class="when-run">{when}</span></th><td>{format_size(run.peak)}</td><td>{limit}</td></tr>\n'
     )
 
 
 def _section(run: RunFacts, number: int, detail: Detail) -> str:
     name = f"run-{number + 1}"
     shown = picture(run, detail.columns)
-    highest = max(amount(run.peak), *shown.totals, 0) if shown.totals else amount(run.peak)
-    axes = scale(max(amount(run.duration), *shown.times, 0) if shown.times else 0, highest, amount(run.limit))
-    largest = tables.largest_tests(run, detail.tests)
-    heading = text(run.command or run.identifier, 80)
+    axes = scale(max([run.duration, *shown.times]), max([run.peak, *shown.totals]), run.limit)
+    largest = phrases.largest_tests(run)[: detail.tests]
+    heading = text(run.command or run.identifier, tables.NAME_SHOWN)
     drawn = _plot(run, shown, axes, largest, name) if shown.columns else "<p>The log has no snapshot of this run.</p>\n"
     facts = tables.facts(run, len(shown.columns) - len(shown.looks))
     more = "".join([tables.tests(run, largest), tables.events(run, shown)])
@@ -153,9 +150,7 @@ def _section(run: RunFacts, number: int, detail: Detail) -> str:
 
 def _summary(run: RunFacts) -> str:
     of_limit = f" of {format_size(run.limit)}" if run.limit > 0 else ""
-    return (
-        f"{tables.verdict(run)}: peak {format_size(amount(run.peak))}{of_limit}, {format_seconds(amount(run.duration))}"
-    )
+    return f"{tables.verdict(run)}: peak {format_size(run.peak)}{of_limit}, {format_seconds(run.duration)}"
 
 
 def _plot(run: RunFacts, shown: Picture, axes: Scale, largest: Sequence[TestPeak], name: str) -> str:
@@ -174,22 +169,20 @@ def _numbers(run: RunFacts, shown: Picture, axes: Scale, largest: Sequence[TestP
     """Return what the readout needs: numbers only, every word of the log is in the tables."""
     unit = 0.1 if axes.span > 600 else 0.001
     held = [*(series.values for series in shown.series), *([shown.rest] if any(shown.rest) else [])]
-    looks = sorted(shown.looks)
-    kinds = sorted(MARKED)
     return {
         "unit": unit,
         "span": round(axes.span, 3),
         "top": _mb(axes.top),
         "started": run.started if tables.moment(run.started) else 0,
-        "limit": _mb(amount(run.limit)),
+        "limit": _mb(run.limit),
         "chosen": chosen,
         "times": [round(moment / unit) for moment in shown.times],
         "totals": [_mb(total) for total in shown.totals],
         "held": [[_mb(size) for size in sizes] for sizes in held],
-        "events": [[column, kinds.index(shown.columns[column].event)] for column in shown.marks],
-        "kinds": kinds,
-        "looks": looks,
-        "tests": [[round(amount(test.first), 3), round(amount(test.last), 3)] for test in largest],
+        "events": [[column, MARKED.index(shown.columns[column].event)] for column in shown.marks],
+        "kinds": MARKED,
+        "looks": sorted(shown.looks),
+        "tests": [[round(test.first, 3), round(test.last, 3)] for test in largest],
     }
 
 

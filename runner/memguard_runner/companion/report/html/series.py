@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
+from pytest_memguard import events
 from pytest_memguard.analysis.classify import ENOUGH
 from pytest_memguard.analysis.run_builder import LOOK
-
-from .markup import amount
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 AREAS = 8  # colours that people tell apart, with any colour vision
 WORTH = 0.1  # of the peak: a process that never held more is not taken out of its command's area
-MARKED = {"started", "warning", "breach", "finished"}
+MARKED = (events.WARNING, events.BREACH)  # where a run begins and ends is seen
 MARKS = 40  # events that are drawn
 
 Process = tuple[int, str]  # pid and command
@@ -57,18 +56,18 @@ def picture(run: RunFacts, most: int) -> Picture:
         points.append(largest)
     if len(run.snapshots()) < ENOUGH:
         points += run.curve  # a run of seconds: the guard looked more often than it wrote
-    points.sort(key=lambda point: amount(point.elapsed))
+    points.sort(key=lambda point: point.elapsed)
     held = held_by(points)
     groups = choose(held)
     columns = thin(points, held, groups, most)
     shown = [held[index] for index in columns]
-    totals = tuple(_size(points[index].total) for index in columns)
+    totals = tuple(points[index].total for index in columns)
     series = tuple(_series(group, shown) for group in groups)
     own = frozenset(process for group in groups for process in group)
     rest = tuple(_unnamed(points[index], held[index], own) for index in columns)
     return Picture(
         columns=tuple(points[index] for index in columns),
-        times=tuple(amount(points[index].elapsed) for index in columns),
+        times=tuple(points[index].elapsed for index in columns),
         totals=totals,
         series=series,
         rest=rest,
@@ -78,13 +77,8 @@ def picture(run: RunFacts, most: int) -> Picture:
 
 
 def _marks(points: Sequence[Point]) -> list[int]:
-    """Return which points are events: of very many the first ones, and the last, which tells the end."""
-    marks = [index for index, point in enumerate(points) if point.event in MARKED]
-    return marks if len(marks) <= MARKS else marks[: MARKS - 1] + marks[-1:]
-
-
-def _size(value: float) -> int:
-    return int(amount(value))
+    """Return which points are events, of very many the first ones."""
+    return [index for index, point in enumerate(points) if point.event in MARKED][:MARKS]
 
 
 @dataclass(slots=True)
@@ -110,18 +104,17 @@ def held_by(points: Sequence[Point]) -> list[dict[Process, int]]:
             if life is None or place - life.last > 1:
                 life = lives[process.pid] = _Life(place)
             life.last = place
-            size = _size(process.size)
-            life.most[process.command] = max(life.most.get(process.command, 0), size)
-            seen.append((index, process.pid, life, size))
+            life.most[process.command] = max(life.most.get(process.command, 0), process.size)
+            seen.append((index, process.pid, life, process.size))
     held: list[dict[Process, int]] = [{} for _ in points]
     for index, pid, life, size in seen:
         key = (pid, max(life.most, key=life.most.__getitem__))
         if size:
             held[index][key] = held[index].get(key, 0) + size
     for left, right in pairwise(told):
-        begin, passed = amount(points[left].elapsed), amount(points[right].elapsed) - amount(points[left].elapsed)
+        begin, passed = points[left].elapsed, points[right].elapsed - points[left].elapsed
         for index in range(left + 1, right):
-            part = (amount(points[index].elapsed) - begin) / passed if passed else 0.0
+            part = (points[index].elapsed - begin) / passed if passed else 0.0
             held[index] = _between(held[left], held[right], part)
     return held
 
@@ -137,11 +130,11 @@ def _between(before: dict[Process, int], after: dict[Process, int], part: float)
 def _unnamed(point: Point, moment: dict[Process, int], own: frozenset[Process]) -> int:
     """Return what is in nobody's area: what the log sums up, and the processes that are too small here."""
     if point.event == LOOK:
-        return max(0, _size(point.total) - sum(size for process, size in moment.items() if process in own))
+        return max(0, point.total - sum(size for process, size in moment.items() if process in own))
     if not point.processes:
-        return _size(point.total)
+        return point.total
     # Without others it is what rounding to whole MB makes of the sum.
-    others = _size(point.others) if point.count > len(point.processes) else 0
+    others = point.others if point.count > len(point.processes) else 0
     return others + sum(size for process, size in moment.items() if process not in own)
 
 
@@ -191,18 +184,18 @@ def thin(
     indexes = range(len(points))
     if len(points) <= most:
         return list(indexes)
-    totals = [_size(point.total) for point in points]
+    totals = [point.total for point in points]
     kept = {0, len(points) - 1}
     kept.update(_marks(points))
     for group in groups:
         sizes = [_sum(group, moment) for moment in held]
         kept.add(max(indexes, key=sizes.__getitem__))
-    first, last = amount(points[0].elapsed), amount(points[-1].elapsed)
+    first, last = points[0].elapsed, points[-1].elapsed
     stretches = max(1, (most - len(kept)) // 2)
     width = (last - first) / stretches or 1.0
 
     def stretch(index: int) -> int:
-        return min(int((amount(points[index].elapsed) - first) / width), stretches - 1)
+        return min(int((points[index].elapsed - first) / width), stretches - 1)
 
     for _, members in groupby(indexes, key=stretch):
         inside = list(members)

@@ -10,7 +10,7 @@ from pytest_memguard.analysis.classify import shape_of
 from pytest_memguard.units import format_seconds, format_size
 
 from .chart import LANES, SYMBOLS, workers_of
-from .markup import DASH, amount, number, rows, sentences, text
+from .markup import DASH, number, sentences, text
 from .series import MARKED
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from .series import Picture
 
+NAME_SHOWN = 80  # characters of a command in a heading
 BETWEEN = ", between two snapshots"
 UNTOLD = "others, and what is between snapshots"
 LATEST_YEAR = 253402300799  # the last second of the year 9999, beyond which gmtime has no four digits
@@ -42,29 +43,25 @@ def share(size: float, limit: float) -> str:
 
 
 def facts(run: RunFacts, shown: int) -> str:
-    """Return the facts table; `shown` is how many snapshots the picture has."""
+    """Return what is not in the summary above the picture; `shown` is how many snapshots the picture has."""
     shape = shape_of(run)
-    peak = amount(run.peak)
-    when = f"after {format_seconds(amount(run.peak_at))}" if run.peak_at or not peak else "between two looks"
+    when = f"after {format_seconds(run.peak_at)}" if run.peak_at or not run.peak else "between two looks"
     pairs = [
-        ("Verdict", verdict(run)),
         ("Shape", f"<strong>{text(shape.title)}</strong>: {text(shape.evidence)}" if run.points else ""),
         ("Growth", text(phrases.growth(shape)) if run.points else ""),
         ("Grew most", text(phrases.grower(run, shape))),
-        ("Peak", sentences([format_size(peak), share(peak, run.limit), when])),
+        ("Peak", sentences([format_size(run.peak), share(run.peak, run.limit), when])),
         ("Breaches", "<br>".join(map(text, phrases.breaches(run)))),
         ("Largest then", code(run.peak_command)),
         ("Limit", _with_source(run.limit, run.limit_source)),
         ("To stay available", _with_source(run.floor, run.floor_source)),
-        ("Command", code(run.command)),
+        ("Command", code(run.command) if len(run.command) > NAME_SHOWN else ""),
         ("Folder", code(run.directory)),
         ("Started", moment(run.started)),
-        ("Duration", format_seconds(amount(run.duration))),
         ("Snapshots", f"{run.samples:,}, {shown} of them in the picture" if shown < run.samples else str(shown)),
-        ("Reader", text(run.reader)),
         ("Log", code(run.log)),
     ]
-    body = rows((name, content) for name, content in pairs if content)
+    body = "".join(f'<tr><th scope="row">{name}</th><td>{content}</td></tr>\n' for name, content in pairs if content)
     return f'<table class="facts"><caption>Facts</caption>\n<tbody>\n{body}</tbody></table>\n'
 
 
@@ -118,11 +115,6 @@ def _who(command: str, pids: Sequence[int]) -> str:
     return f'<bdi>{text(command, 60) or "(no command line)"}</bdi> <span class="pid">{pid}</span>'
 
 
-def largest_tests(run: RunFacts, most: int) -> list[TestPeak]:
-    """Return the tests that added most, the largest first."""
-    return phrases.largest_tests(run)[:most]
-
-
 def tests(run: RunFacts, shown: Sequence[TestPeak]) -> str:
     """Return the table of tests, "" without any."""
     if not shown:
@@ -130,7 +122,7 @@ def tests(run: RunFacts, shown: Sequence[TestPeak]) -> str:
     left_out = len(phrases.largest_tests(run)) - len(shown)
     body = "".join(
         f'<tr><th scope="row"><bdi>{text(test.name, 120)}</bdi> <span class="pid">{text(test.worker, 20)}</span></th>'
-        f"<td>{format_size(amount(test.added))}</td><td>{_between(test)}</td></tr>\n"
+        f"<td>{format_size(test.added)}</td><td>{_between(test)}</td></tr>\n"
         for test in shown
     )
     more = f"; {left_out:,} more added less" if left_out else ""
@@ -144,7 +136,7 @@ def tests(run: RunFacts, shown: Sequence[TestPeak]) -> str:
 
 
 def _between(test: TestPeak) -> str:
-    first, last = format_seconds(amount(test.first)), format_seconds(amount(test.last))
+    first, last = format_seconds(test.first), format_seconds(test.last)
     return first if first == last else f"{first} \u2013 {last}"
 
 
