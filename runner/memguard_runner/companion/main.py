@@ -30,18 +30,15 @@ COMMANDS = {
 }
 
 
-def build_parser(
-    chosen: Sequence[str] = tuple(COMMANDS), offered: Sequence[str] = tuple(COMMANDS)
-) -> argparse.ArgumentParser:
-    """Return the parser of the `offered` subcommands; only the modules of the `chosen` ones are imported."""
+def build_parser(chosen: Sequence[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:
+    """Return the parser of all subcommands; only the modules of the `chosen` ones are imported."""
     parser = argparse.ArgumentParser(
         prog="memguard",
         description="Memory of guarded runs: reports, advice, checks. `memguard-test COMMAND` guards a command.",
     )
     parser.add_argument("--version", action="store_true", help="show the version and exit")
     subparsers = parser.add_subparsers(dest="subcommand", metavar="COMMAND")
-    for name in offered:
-        text = COMMANDS[name]
+    for name, text in COMMANDS.items():
         subparser = subparsers.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         if name in chosen:
             import_module(f"memguard_runner.companion.{name}").add_arguments(subparser)

@@ -86,19 +86,10 @@ def _script(shtab: ModuleType, parser: argparse.ArgumentParser, shell: str) -> s
 
 
 def _companion_parser(shtab: ModuleType) -> argparse.ArgumentParser:
-    """Return the parser of `memguard`, with all subcommands that can be imported."""
-    there = [name for name in main.COMMANDS if _can_be_imported(name)]
-    parser = main.build_parser(there, there)
+    """Return the parser of `memguard`."""
+    parser = main.build_parser()
     _adapt(parser, shtab)
     return parser
-
-
-def _can_be_imported(name: str) -> bool:
-    try:
-        import_module(f"memguard_runner.companion.{name}")
-    except ImportError:  # it needs an extra
-        return False
-    return True
 
 
 def _adapt(parser: argparse.ArgumentParser, shtab: ModuleType) -> None:

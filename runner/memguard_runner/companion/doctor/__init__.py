@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 from typing import TYPE_CHECKING
 
 from memguard_runner import exit_status
+from memguard_runner.companion.terminal.screen import screen_of
 from pytest_memguard.config.load import working_directory
 from pytest_memguard.errors import printable
 
@@ -45,11 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Look at everything, print it as it is found, and return 0, or 1 when there is a problem."""
     findings: list[tuple[str, Finding]] = []
-    wide, plain = _width(), not _takes_symbols()
+    screen = screen_of(sys.stdout)
+    wide = min(WIDEST, screen.width)
     for group, found in _examine_all(_context(), self_test=options.self_test):
         findings += [(group, finding) for finding in found]
         if not options.json:
-            _print("\n".join(render.lines(group, found, width=wide, plain=plain)) + "\n")
+            _print("\n".join(render.lines(group, found, width=wide, plain=not screen.is_unicode)) + "\n")
     all_of_them = [finding for _, finding in findings]
     has_problems = any(finding.level == PROBLEM for finding in all_of_them)
     if options.json:
@@ -86,19 +87,6 @@ def _context() -> CheckContext:
     return CheckContext(dict(os.environ), working_directory())
 
 
-def _width() -> int:
-    return min(WIDEST, shutil.get_terminal_size((100, 24)).columns)
-
-
-def _takes_symbols() -> bool:
-    try:
-        "".join((*render.MARKS.values(), render.ARROW)).encode(sys.stdout.encoding or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True
-
-
 def _print(text: str) -> None:
     """Print at once: who waits for the next check has read this one."""
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a path may be in any script
     print(text, flush=True)  # noqa: T201 - the answer

@@ -6,10 +6,9 @@ import os
 import sys
 
 from pytest_memguard.errors import MemguardError, printable
-from pytest_memguard.system import memory, procfs
+from pytest_memguard.system import cgroup, memory, memory_now
 from pytest_memguard.system.available import available_memory
 from pytest_memguard.system.oom_killer import KernelKills
-from pytest_memguard.system.pressure import pressure_in
 from pytest_memguard.units import format_size
 
 from .configuration import effective_settings
@@ -52,79 +51,45 @@ def _available(context: CheckContext) -> list[Finding]:
 
 
 def _control_group(context: CheckContext) -> list[Finding]:
-    """Tell which control group we are in, its limit, and what it uses."""
+    """Tell which control group counts our memory, its limit, and what it uses."""
     if not LINUX:
         return [ok("control group", "macOS has none")]
     root = memory.root_of(context.environ)
-    group = _own_group(root)
-    if group is None:
+    found = next((path for path in cgroup.limit_files(root) if os.path.isdir(os.path.dirname(path))), "")
+    folder, name = os.path.split(found)
+    version, used_file = (2, "memory.current") if name == "memory.max" else (1, "memory.usage_in_bytes")
+    used = text_of(f"{folder}/{used_file}")
+    if not used and not os.path.exists(found):
         return [ok("control group", "none that counts memory: the machine's is the only bound")]
-    version, folder = group
-    used_file = "memory.current" if version == 2 else "memory.usage_in_bytes"
-    used = _number(f"{folder}/{used_file}")
-    parts = [f"version {version}, {printable(folder)}"]
-    if memory.usable_memory_source(root) != "physical memory":
-        parts.append(f"limit {format_size(memory.usable_memory(root))}")
-    else:
-        parts.append("no limit")
-    if used is not None:
-        parts.append(f"{format_size(used)} used, files in the cache included")
+    has_limit = memory.usable_memory_source(root) != "physical memory"
+    parts = [
+        f"version {version}, {printable(folder)}",
+        f"limit {format_size(memory.usable_memory(root))}" if has_limit else "no limit",
+    ]
+    if used.isdigit():
+        parts.append(f"{format_size(int(used))} used, files in the cache included")
     return [ok("control group", "; ".join(parts))]
 
 
-def _own_group(root: str) -> tuple[int, str] | None:
-    """Return version and folder of the control group that counts our memory (cgroups(7)), None when there is none."""
-    groups = root.rstrip("/") + "/sys/fs/cgroup"
-    for line in _read(os.path.join(root, "proc/self/cgroup")).splitlines():
-        number, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if "memory" in controllers.split(","):
-            return 1, _existing(f"{groups}/memory", path)
-        if number == "0" and not controllers:
-            for mount in (groups, f"{groups}/unified"):
-                folder = _existing(mount, path)
-                if os.path.exists(f"{folder}/memory.current") or os.path.exists(f"{folder}/memory.max"):
-                    return 2, folder
-    return None
-
-
-def _existing(mount: str, path: str) -> str:
-    """Return the group's folder; a container may see the host's path while its own top is mounted."""
-    folder = f"{mount}{path}".rstrip("/")
-    return folder if os.path.isdir(folder) and ".." not in path.split("/") else mount
-
-
-def _swap(_context: CheckContext) -> list[Finding]:
+def _swap(context: CheckContext) -> list[Finding]:
     """Tell how much swap there is, and how strictly memory is promised."""
-    total, used = _swap_sizes()
-    if total:
-        text = f"{format_size(used)} of {format_size(total)} used; memguard counts what was swapped out"
-    else:
-        text = "none" if LINUX else "none yet"
+    now = memory_now.read(memory.root_of(context.environ))
+    text = "none" if LINUX else "none yet"
+    if now.swap_total:
+        used = format_size(now.swap_used or 0)
+        text = f"{used} of {format_size(now.swap_total)} used; memguard counts what was swapped out"
     found = [ok("swap", text)]
-    if LINUX and _read("/proc/sys/vm/overcommit_memory").strip() == STRICT:
+    if LINUX and text_of("/proc/sys/vm/overcommit_memory") == STRICT:
         text = "strict (vm.overcommit_memory = 2): allocations may fail before the limit is reached"
         found.append(note("overcommit", text, "a MemoryError then is the kernel's; see CommitLimit in /proc/meminfo"))
     return found
 
 
-def _swap_sizes() -> tuple[int, int]:
-    """Return how much swap there is and how much of it is used; Linux does not need psutil for it."""
-    if LINUX:
-        sizes = procfs.meminfo("/", b"SwapTotal", b"SwapFree")
-        total = sizes.get(b"SwapTotal", 0)
-        return total, total - sizes.get(b"SwapFree", total)
-    import psutil
-
-    swap = psutil.swap_memory()
-    return swap.total, swap.used
-
-
-def _pressure(_context: CheckContext) -> list[Finding]:
+def _pressure(context: CheckContext) -> list[Finding]:
     """Tell how much time was lost waiting for memory."""
     if not LINUX:
         return []
-    pressure = pressure_in(procfs.read_file("/proc/pressure/memory"))
+    pressure = memory_now.read(memory.root_of(context.environ)).pressure
     if pressure is not None:
         return [ok("pressure", f"{pressure.some:.2f} % of the last 10 s were lost waiting for memory")]
     cure = "harmless: only `memguard status` shows it; boot with psi=1 if you want it there"
@@ -143,15 +108,11 @@ def _kernel_kills(_context: CheckContext) -> list[Finding]:
     return [ok("kernel kills", f"told by {printable(', '.join(told))}")]
 
 
-def _number(path: str) -> int | None:
-    text = _read(path).strip()
-    return int(text) if text.isdigit() else None
-
-
-def _read(path: str) -> str:
+def text_of(path: str) -> str:
+    """Return the first 4 KB of a file without the blanks around, "" when it cannot be read."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read(65536)
+            return file.read(4096).strip()
     except OSError:
         return ""
 

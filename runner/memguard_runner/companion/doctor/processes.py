@@ -18,6 +18,7 @@ from pytest_memguard.system import oom_killer
 from pytest_memguard.units import MB, format_size
 
 from .findings import Check, CheckContext, Finding, note, ok, problem
+from .memory import text_of
 
 LINUX = sys.platform == "linux"
 FEW_DESCRIPTORS = 64  # the guard needs 12, its reader keeps one for each process of the tree
@@ -94,11 +95,6 @@ def _access(_context: CheckContext) -> list[Finding]:
         found.append(
             ok("processes of others", "seen; counted by RSS, and not ended: `sudo memguard-test ...` does both")
         )
-    scope = _first_line("/proc/sys/kernel/yama/ptrace_scope")
-    if scope in ("2", "3"):
-        found.append(ok("ptrace scope", f"{scope}: debuggers are restricted, reading memory figures is not"))
-    elif scope:
-        found.append(ok("ptrace scope", f"{scope}: no obstacle, since memguard only reads"))
     return found
 
 
@@ -196,9 +192,9 @@ def _score(_context: CheckContext) -> list[Finding]:
     if not LINUX:
         return [ok("oom_score_adj", "not on this system: which process the kernel ends first cannot be chosen")]
     path = "/proc/self/oom_score_adj"
-    before = _first_line(path)
+    before = text_of(path)
     score = oom_killer.raise_score()
-    if score is not None and _first_line(path) == str(oom_killer.SCORE):
+    if score is not None and text_of(path) == str(oom_killer.SCORE):
         text = f"writable: the kernel's OOM killer would take the command first ({oom_killer.SCORE})"
         return [ok("oom_score_adj", text)]
     if before.lstrip("-").isdigit() and int(before) >= oom_killer.SCORE:
@@ -229,14 +225,6 @@ def _mount_options(folder: str) -> list[str]:
     except OSError:
         pass
     return options
-
-
-def _first_line(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.readline(4096).strip()
-    except OSError:
-        return ""
 
 
 CHECKS = (

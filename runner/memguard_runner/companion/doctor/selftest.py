@@ -13,18 +13,18 @@ import json
 import os
 import shutil
 import signal
-import struct
 import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from memguard_runner import exit_status
 from pytest_memguard.config.settings import BY_NAME
 from pytest_memguard.environ import READER
 from pytest_memguard.errors import MemguardError, printable
+from pytest_memguard.events import BREACH, FINISHED, MEMORY
 from pytest_memguard.processes import readers
 from pytest_memguard.processes.model import ENDED, Member
 
@@ -61,7 +61,6 @@ class Trial:
     reader: Reader
     process: subprocess.Popen[bytes]
     members: dict[str, Member] = field(default_factory=dict)
-    gone_at: float = 0.0
 
 
 def run(context: CheckContext) -> list[Finding]:
@@ -146,23 +145,28 @@ def _watch(trial: Trial) -> str:
         trial.members[role] = Member(identity)
     if trial.reader.name != readers.LINUX:
         deadline = time.monotonic() + TO_BE_SEEN
-        while not _daemon_is_in_log(trial) and trial.process.poll() is None and time.monotonic() < deadline:
+        while (
+            not _is_in_log(trial, trial.members["daemon"])
+            and trial.process.poll() is None
+            and time.monotonic() < deadline
+        ):
             time.sleep(LOOK)
         _make(trial, "seen")
     _make(trial, "go")
+    past = f"{trial.folder}/past"
     _wait(
         trial,
-        lambda: _all_gone(trial) or trial.process.poll() is not None or _is_past_all(trial),
+        lambda: not _alive(trial) or trial.process.poll() is not None or os.path.exists(past),
         "the tree was not stopped",
     )
-    if _is_past_all(trial):
+    if os.path.exists(past):
         raise SelfTestFailed(f"the tree was not stopped: with a limit of {LIMIT} MB, it took {selftest_tree.MOST} MB")
     status = _end_of(trial)
     deadline = time.monotonic() + GONE_WITHIN
-    while not _all_gone(trial):
+    while alive := _alive(trial):
         if time.monotonic() >= deadline:
-            alive = ", ".join(f"{role} (pid {trial.members[role].pid})" for role in _alive(trial))
-            raise SelfTestFailed(f"still running after memguard-test ended with status {status}: {alive}")
+            named = ", ".join(f"{role} (pid {trial.members[role].pid})" for role in alive)
+            raise SelfTestFailed(f"still running after memguard-test ended with status {status}: {named}")
         time.sleep(LOOK)
     return _judge(trial, status)
 
@@ -172,28 +176,23 @@ def _make(trial: Trial, name: str) -> None:
         pass
 
 
-def _daemon_is_in_log(trial: Trial) -> bool:
-    """Return whether a snapshot of the guard's names the daemon."""
-    pid = trial.members["daemon"].pid
-    try:
-        with open(f"{trial.folder}/log", encoding="utf-8") as file:
-            return any(f'"pid":{pid},' in line.replace(" ", "") for line in file)
-    except OSError:
-        return False
+def _is_in_log(trial: Trial, member: Member) -> bool:
+    """Return whether a snapshot of the guard's names a process."""
+    return any(process["pid"] == member.pid for line in _log(trial) for process in line["processes"])
 
 
 def _judge(trial: Trial, status: int) -> str:
-    """Return the figures. Raises SelfTestFailed when it was not memguard that stopped the tree, or too late."""
-    last_step = _steps(trial)[1]
+    """Return the figures. Raises SelfTestFailed when it was not memguard that stopped the tree."""
     if status != exit_status.MEMORY:
         raise SelfTestFailed(f"memguard-test ended with status {status} instead of {exit_status.MEMORY}{_said(trial)}")
-    facts = _finished(trial)
-    if facts.get("verdict") != "memory":
-        raise SelfTestFailed(f"the log says {facts.get('verdict', 'nothing')} instead of memory{_said(trial)}")
-    took = max(0.0, trial.gone_at - last_step) * 1000
+    by_event = {line["event"]: line for line in _log(trial)}
+    end = by_event.get(FINISHED, {})
+    if end.get("verdict") != MEMORY or BREACH not in by_event:
+        raise SelfTestFailed(f"the log says {end.get('verdict', 'nothing')} instead of {MEMORY}{_said(trial)}")
+    took = (end["elapsedSeconds"] - by_event[BREACH]["elapsedSeconds"]) * 1000
     return (
         f"a root, its child and a detached daemon passed {LIMIT} MB and were gone {took:.0f} ms later: "
-        f"peak {facts.get('peakMB')} MB, {len(trial.members)} processes, reader {trial.reader.name}"
+        f"peak {end['peakMB']} MB, {len(trial.members)} processes, reader {trial.reader.name}"
     )
 
 
@@ -207,40 +206,17 @@ def _noted(trial: Trial) -> dict[str, int]:
     return {role: int(pid) for role, pid in pairs}
 
 
-def _steps(trial: Trial) -> tuple[int, float]:
-    """Return how many MB the daemon took, and when it took the last one."""
-    try:
-        with open(f"{trial.folder}/steps", "rb") as file:
-            count, moment = selftest_tree.STEP.unpack(file.read(selftest_tree.STEP.size))
-    except (OSError, struct.error):
-        return 0, trial.gone_at
-    return int(count), float(moment)
-
-
-def _is_past_all(trial: Trial) -> bool:
-    return _steps(trial)[0] >= selftest_tree.MOST
-
-
-def _finished(trial: Trial) -> dict[str, object]:
-    """Return the last line of the run's log."""
+def _log(trial: Trial) -> list[dict[str, Any]]:
+    """Return the lines of the run's log, as far as it is written."""
     try:
         with open(f"{trial.folder}/log", encoding="utf-8") as file:
-            lines = file.read().splitlines()
-        facts: dict[str, object] = json.loads(lines[-1])
-    except (OSError, ValueError, IndexError):
-        return {}
-    return facts
+            return [json.loads(line) for line in file if line.endswith("\n")]
+    except (OSError, ValueError):
+        return []
 
 
 def _alive(trial: Trial) -> list[str]:
     return [role for role, member in trial.members.items() if trial.reader.state(member) not in ENDED]
-
-
-def _all_gone(trial: Trial) -> bool:
-    if _alive(trial):
-        return False
-    trial.gone_at = trial.gone_at or time.monotonic()
-    return True
 
 
 def _wait(trial: Trial, state: Callable[[], bool], otherwise: str) -> None:

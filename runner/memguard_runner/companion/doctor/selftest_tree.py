@@ -2,7 +2,7 @@
 
 Run by its path as `python -I -S selftest_tree.py ROLE FOLDER PARTING`, so it imports nothing of memguard's. Every
 process limits its own time and memory. In FOLDER each writes its pid to the file `members`; when there is a file `go`,
-the daemon grows, and notes in the file `steps` how far it got, and when. PARTING is `at-once`, or `when-seen`: the
+the daemon grows; when it got all that it takes, it makes a file `past`. PARTING is `at-once`, or `when-seen`: the
 daemon's parent stays until there is a file `seen`.
 """
 
@@ -12,7 +12,6 @@ import mmap
 import os
 import resource
 import signal
-import struct
 import sys
 import time
 
@@ -23,7 +22,6 @@ SPACE = 512 * MB  # of address space beside it: what Python itself maps
 PACE = 0.004  # seconds for each MB: 250 MB a second, as a fast leak
 LOOK = 0.002  # seconds between two looks for a file
 AT_ONCE, WHEN_SEEN = "at-once", "when-seen"
-STEP = struct.Struct("=qd")  # MB taken so far, and time.monotonic() then: one clock for all processes
 
 
 def main() -> None:
@@ -90,17 +88,14 @@ def note_member(folder: str, role: str) -> None:
 def grow(folder: str) -> None:
     """Wait for `go`, then take memory MB by MB."""
     wait_for(f"{folder}/go")
-    with open(f"{folder}/steps", "w+b") as file:
-        file.write(bytes(STEP.size))
-        file.flush()
-        steps = mmap.mmap(file.fileno(), STEP.size)
     blocks = []
-    for count in range(1, MOST + 1):
+    for _ in range(MOST):
         block = mmap.mmap(-1, MB, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         block[:] = b"m" * MB
         blocks.append(block)
-        STEP.pack_into(steps, 0, count, time.monotonic())
         time.sleep(PACE)
+    with open(f"{folder}/past", "wb"):
+        pass
 
 
 if __name__ == "__main__":

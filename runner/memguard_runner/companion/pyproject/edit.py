@@ -1,7 +1,7 @@
 """Limits of commands, written into the text of a pyproject.toml. All other lines stay, in their order.
 
-A limit that is there is changed by tomlkit. New lines are put in as text: tomlkit would put a new table between the
-comment above the next table and that table. What comes out is read again and compared with what was to come out.
+A limit that is there is changed by tomlkit. New lines are put in as text: tomlkit would put them behind the comment
+that belongs to the next table. What comes out is read again and compared with what was to come out.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pytest_memguard.errors import UsageError, printable
 from .file import loads, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 CURE = "pip install 'pytest-memguard[write]', or paste the lines that `memguard suggest` prints"
 OURS = ("tool", "memguard")
@@ -28,34 +28,37 @@ def with_limits(path: str, text: str, limits: Mapping[str, int]) -> str:
     Raises UsageError when tomlkit is not installed, or the file is written in a way that would not survive.
     """
     try:
-        import tomlkit
+        import tomlkit  # an extra, and 60 ms of a start that does not write
     except ImportError:
         raise UsageError(f"--write needs tomlkit, which is not installed here: {CURE}") from None
 
-    document = parse(path, text)
-    if not isinstance(document.get("tool", {}), dict):
+    wanted = copy.deepcopy(parse(path, text))
+    if not isinstance(wanted.get("tool", {}), dict):
         raise UsageError(f"{printable(path)}: `tool` is not a table there; correct it first")
-    wanted = _expected(document, limits)
-    tables = _commands_in(document)
+    tables = wanted.setdefault("tool", {}).setdefault("memguard", {}).setdefault("commands", {})
     present = {command: limit for command, limit in limits.items() if "limit" in tables.get(command, {})}
     half = {command: limit for command, limit in limits.items() if command in tables and command not in present}
     new = {command: limit for command, limit in limits.items() if command not in tables}
+    for command, limit in limits.items():
+        tables.setdefault(command, {})["limit"] = limit
+    after = text
     if present:
         try:
             edited: Any = tomlkit.parse(text)
             for command, limit in present.items():
                 edited["tool"]["memguard"]["commands"][command]["limit"] = limit
-            text, before = tomlkit.dumps(edited), text
+            after = tomlkit.dumps(edited)
         except Exception:  # tomlkit has many ways to fail on what it does not expect
-            before = text
-    else:
-        before = text
-    for after in _with_tables(_with_keys(text, half), new):
-        if _reads_as(after, wanted) and _keeps_lines(before, after):
-            return after
-    raise UsageError(
-        f"{printable(path)}: written in a way that cannot be changed line by line; paste the lines instead"
-    )
+            after = ""
+    if half or new:
+        end = "\r\n" if "\r\n" in after and after.count("\n") == after.count("\r\n") else "\n"
+        lines = after.removesuffix(end).split(end) if after else []
+        after = end.join(_with_tables(_with_keys(lines, half), new)) + end
+    if not _reads_as(after, wanted) or not _keeps_lines(text, after):
+        raise UsageError(
+            f"{printable(path)}: written in a way that cannot be changed line by line; paste the lines instead"
+        )
+    return after
 
 
 def table(command: str, limit: int) -> list[str]:
@@ -63,81 +66,47 @@ def table(command: str, limit: int) -> list[str]:
     return [f"[{'.'.join(COMMANDS)}.{json.dumps(command, ensure_ascii=False)}]", f"limit = {limit}"]
 
 
-def _commands_in(document: dict[str, Any]) -> dict[str, Any]:
-    commands: dict[str, Any] = document.get("tool", {}).get("memguard", {}).get("commands", {})
-    return commands
-
-
-def _expected(document: dict[str, Any], limits: Mapping[str, int]) -> dict[str, Any]:
-    document = copy.deepcopy(document)
-    commands = document.setdefault("tool", {}).setdefault("memguard", {}).setdefault("commands", {})
-    for command, limit in limits.items():
-        commands.setdefault(command, {})["limit"] = limit
-    return document
-
-
-def _with_keys(text: str, limits: Mapping[str, int]) -> str:
+def _with_keys(lines: list[str], limits: Mapping[str, int]) -> list[str]:
     """Put a limit below the header of tables that have none."""
-    lines = text.splitlines(keepends=True)
-    for number in range(len(lines) - 1, -1, -1):
-        header = _header(lines[number])
-        if header is not None and header[:-1] == COMMANDS and header[-1] in limits:
-            end = _line_end(text)
-            if not lines[number].endswith("\n"):
-                lines[number] += end
-            lines.insert(number + 1, f"limit = {limits[header[-1]]}{end}")
-    return "".join(lines)
+    found = []
+    for line in lines:
+        found.append(line)
+        header = _header(line)
+        if header[:-1] == COMMANDS and header[-1] in limits:
+            found.append(f"limit = {limits[header[-1]]}")
+    return found
 
 
-def _with_tables(text: str, limits: Mapping[str, int]) -> Iterator[str]:
-    """Put in new tables: behind the last table of ours, and if that is no good, at the end."""
-    if not limits:
-        yield text
-        return
-    end = _line_end(text)
-    lines = text.splitlines(keepends=True)
-    if lines and not lines[-1].endswith("\n"):
-        lines[-1] += end
-    added = end.join("\n".join(("", *table(command, limit))) for command, limit in limits.items())
-    block = [line + end for line in added.replace(end, "\n").split("\n")]
-    for place in (_end_of_ours(lines), len(lines)):
-        before, after = lines[:place], lines[place:]
-        own = block[1:] if not before else block
-        between = [end] if after and after[0].strip() else []
-        yield "".join([*before, *own, *between, *after])
+def _with_tables(lines: list[str], limits: Mapping[str, int]) -> list[str]:
+    """Put new tables behind the last one of ours; the comment above the next table belongs to that one."""
+    headers = [number for number, line in enumerate(lines) if _header(line)]
+    ours = [number for number in headers if _header(lines[number])[: len(OURS)] == OURS]
+    place = next((number for number in headers if ours and number > ours[-1]), len(lines))
+    if place < len(lines):
+        while lines[place - 1].lstrip().startswith("#"):
+            place -= 1
+        while not lines[place - 1].strip():
+            place -= 1
+    for command, limit in limits.items():
+        added = ["", *table(command, limit)] if place else table(command, limit)
+        lines = [*lines[:place], *added, *lines[place:]]
+        place += len(added)
+    return [*lines[:place], "", *lines[place:]] if limits and "".join(lines[place : place + 1]).strip() else lines
 
 
-def _end_of_ours(lines: list[str]) -> int:
-    """Return the number of the line behind our last table; the comment above the next table belongs to that one."""
-    headers = [(number, header) for number, line in enumerate(lines) if (header := _header(line)) is not None]
-    ours = [position for position, (_, header) in enumerate(headers) if header[: len(OURS)] == OURS]
-    if not ours or ours[-1] + 1 == len(headers):
-        return len(lines)
-    first, place = headers[ours[-1]][0], headers[ours[-1] + 1][0]
-    while place > first + 1 and lines[place - 1].lstrip().startswith("#"):
-        place -= 1
-    while place > first + 1 and not lines[place - 1].strip():
-        place -= 1
-    return place
-
-
-def _header(line: str) -> tuple[str, ...] | None:
-    """Return the names in the header of a table, None when a line is none."""
+def _header(line: str) -> tuple[str, ...]:
+    """Return the names in the header of a table, none of a line that is no header."""
     if not line.lstrip().startswith("["):
-        return None
+        return ()
     try:
-        value: Any = loads(line)
+        value: Any = loads(line.strip())
     except ValueError:
-        return None
+        return ()
     names = []
     while isinstance(value, dict) and value:
         name, value = next(iter(value.items()))
         names.append(name)
     return tuple(names)
-
-
-def _line_end(text: str) -> str:
-    return "\r\n" if "\r\n" in text and text.count("\n") == text.count("\r\n") else "\n"
 
 
 def _reads_as(text: str, wanted: dict[str, Any]) -> bool:
