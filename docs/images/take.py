@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "companion"))
+sys.path.insert(0, str(ROOT / "tests" / "helpers"))
 
 from chromium import Browser, Page  # noqa: E402 - the browser of the tests
 

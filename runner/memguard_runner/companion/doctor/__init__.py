@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from memguard_runner import exit_status
@@ -56,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         facts = {
             "ok": not has_problems,
-            "findings": [{"group": group, **finding.as_dict()} for group, finding in findings],
+            "findings": [{"group": group, **asdict(finding)} for group, finding in findings],
         }
         _print(json.dumps(facts, indent=2))
     else:

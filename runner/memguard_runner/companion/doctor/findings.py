@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 OK = "ok"
 NOTE = "note"  # something that nobody has to mend: memguard does without, and the line says what that means
 PROBLEM = "problem"  # something that was asked for, or that guarding needs, does not work
-LEVELS = (OK, NOTE, PROBLEM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +21,6 @@ class Finding:
     name: str
     text: str
     cure: str = ""
-
-    def as_dict(self) -> dict[str, str]:
-        """Return it as JSON has it."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import os
 import select
 import signal
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from pytest_memguard.errors import printable
@@ -56,7 +57,7 @@ def _be_the_check(check: Check, context: CheckContext, reading: int, writing: in
         except BaseException as error:
             reason = printable(f"{type(error).__name__}: {error}"[:300])
             findings = [note(check.name, f"could not be examined ({reason})", "please report it")]
-        data = (json.dumps([finding.as_dict() for finding in findings]) + "\n").encode()
+        data = (json.dumps([asdict(finding) for finding in findings]) + "\n").encode()
         while data:
             data = data[os.write(writing, data) :]
     finally:

@@ -79,30 +79,17 @@ def _footprint(context: CheckContext) -> list[Finding]:
 
 
 def _access(_context: CheckContext) -> list[Finding]:
-    """Tell what may be read of others: hidepid, the ptrace scope, other users."""
-    if not LINUX:
-        return _access_on_macos()
-    found = []
-    options = _mount_options("/proc")
+    """Tell what may be read of others: hidepid, other users."""
+    options = _mount_options("/proc") if LINUX else []
     hidden = next((word for word in options if word.startswith("hidepid=")), "")
     if hidden and hidden not in ("hidepid=0", "hidepid=off"):
         text = f"/proc is mounted with {hidden}: other users' processes are hidden"
         cure = "that is harmless unless your command changes its user (sudo): run memguard-test as that user then"
-        found.append(note("processes of others", text, cure))
-    elif os.geteuid() == 0:
-        found.append(ok("processes of others", "root may read and end them all"))
-    else:
-        found.append(
-            ok("processes of others", "seen; counted by RSS, and not ended: `sudo memguard-test ...` does both")
-        )
-    return found
-
-
-def _access_on_macos() -> list[Finding]:
+        return [note("processes of others", text, cure)]
     if os.geteuid() == 0:
         return [ok("processes of others", "root may read and end them all")]
-    text = "seen; counted by RSS, without compressed memory, and not ended: `sudo memguard-test ...` does both"
-    return [ok("processes of others", text)]
+    counted = "counted by RSS, and" if LINUX else "counted by RSS, without compressed memory, and"
+    return [ok("processes of others", f"seen; {counted} not ended: `sudo memguard-test ...` does both")]
 
 
 def _orphans(context: CheckContext) -> list[Finding]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_memguard.analysis.chart import as_text, chart
-from pytest_memguard.analysis.classify import shape_of
 from pytest_memguard.processes.command_line import printable
-from pytest_memguard.units import format_seconds, format_size
+from pytest_memguard.units import format_seconds
 
 from . import phrases
 from .comparison import COLUMNS, cells_of, rows_of
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from .comparison import Row
 
 CHART_WIDTH = 90  # columns: what GitHub shows without scrolling
-MOST_TESTS = 10
 COMMAND_SHOWN = 120  # characters
 
 
@@ -34,20 +32,14 @@ def report(log: LogFacts) -> list[str]:
 
 def run_report(run: RunFacts) -> list[str]:
     """Return the lines for one run."""
-    shape = shape_of(run)
-    facts = [
-        ("verdict", _text(phrases.verdict(run))),
-        ("peak", _text(phrases.peak(run))),
-        ("breach", "<br>".join(_text(breach) for breach in phrases.breaches(run))),
-        ("growth", _text(phrases.growth(shape))),
-        ("shape", _text(f"{shape.title}. {shape.evidence}")),
-        ("grew most", _text(phrases.grower(run, shape))),
-        ("when", f"{phrases.moment(run.started)}, {format_seconds(run.duration)}, {phrases.snapshots(run.samples)}"),
-    ]
+    facts = [(name, "<br>".join(map(_text, sentences))) for name, sentences in phrases.facts(run)]
+    facts.append(
+        ("when", f"{phrases.moment(run.started)}, {format_seconds(run.duration)}, {phrases.snapshots(run.samples)}")
+    )
     if run.directory:
         facts.append(("where", code(run.directory)))
     lines = [f"### {code(run.command or 'command unknown')}", "", "| | |", "|---|---|"]
-    lines += [f"| {name} | {value} |" for name, value in facts if value]
+    lines += [f"| {name} | {value} |" for name, value in facts]
     drawn = as_text(chart(run, CHART_WIDTH))
     lines += ["", "```text", *drawn, "```"] if drawn else []
     return [*lines, *_processes(run), *_tests(run)]
@@ -84,28 +76,20 @@ def code(text: str) -> str:
 
 
 def _processes(run: RunFacts) -> list[str]:
-    point = run.peak_point
-    if point is None or not point.total or not point.processes:
+    rows = phrases.held_at_peak(run)
+    if run.peak_point is None or not rows:
         return []
-    lines = ["", f"Processes at the peak (after {format_seconds(point.elapsed)}):", ""]
+    lines = ["", f"Processes at the peak (after {format_seconds(run.peak_point.elapsed)}):", ""]
     lines += [_row(["Memory", "Pid", "Command"]), "|---:|---:|---|"]
-    lines += [_row([format_size(held.size), str(held.pid), code(held.command)]) for held in point.processes]
-    if point.count > len(point.processes) and point.others:
-        lines.append(_row([format_size(point.others), "", f"{point.count - len(point.processes)} more"]))
-    return lines
+    return lines + [_row([size, pid, code(command) if pid else command]) for size, pid, command in rows]
 
 
 def _tests(run: RunFacts) -> list[str]:
-    peaks = phrases.largest_tests(run)
-    if not peaks:
+    title, rows = phrases.tests(run)
+    if not rows:
         return []
-    of_all = f", {MOST_TESTS} of {len(peaks):,}" if len(peaks) > MOST_TESTS else ""
-    lines = ["", f"Tests by the most they were seen to add{of_all}:", ""]
-    lines += [_row(["Added", "Seen at", "Worker", "Test"]), "|---:|---:|---|---|"]
-    return lines + [
-        _row([format_size(peak.added), format_seconds(peak.first), _text(peak.worker), code(peak.name)])
-        for peak in peaks[:MOST_TESTS]
-    ]
+    lines = ["", title, "", _row(["Added", "Seen at", "Worker", "Test"]), "|---:|---:|---|---|"]
+    return lines + [_row([added, seen, _text(worker), code(name)]) for added, seen, worker, name in rows]
 
 
 def _row(cells: Sequence[str]) -> str:

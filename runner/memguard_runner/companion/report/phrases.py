@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from memguard_runner import exit_status
 from pytest_memguard import events
-from pytest_memguard.analysis.classify import Pattern, growers, rate
+from pytest_memguard.analysis.classify import Pattern, growers, rate, shape_of
 from pytest_memguard.processes.signals import name_of
 from pytest_memguard.units import format_seconds, format_size
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pytest_memguard.analysis.classify import Shape
     from pytest_memguard.analysis.model import Point, RunFacts, TestPeak
 
+MOST_TESTS = 10
 MOST_BREACHES = 4  # that are told one by one
 TESTS_NAMED = 2  # of those that ran at a breach
 STILL_RUNNING = 60.0  # seconds since its last line: so long a run without an end may be running
@@ -114,9 +115,43 @@ def _running(point: Point) -> str:
     return ", " + ", ".join(named) if named else ""
 
 
+def facts(run: RunFacts) -> list[tuple[str, list[str]]]:
+    """Return what is known of a run, each with its name, in sentences."""
+    shape = shape_of(run)
+    told = [
+        ("verdict", [verdict(run)]),
+        ("peak", [peak(run)]),
+        ("breach", breaches(run)),
+        ("growth", [growth(shape)]),
+        ("shape", [f"{shape.title}. {shape.evidence}"]),
+        ("grew most", [grower(run, shape)]),
+    ]
+    return [(name, sentences) for name, sentences in told if any(sentences)]
+
+
+def held_at_peak(run: RunFacts) -> list[list[str]]:
+    """Return memory, pid and command of the processes at the peak, and a sum of those that the log does not name."""
+    point = run.peak_point
+    if point is None or not point.total or not point.processes:
+        return []
+    rows = [[format_size(held.size), str(held.pid), held.command] for held in point.processes]
+    more = point.count - len(rows)
+    return [*rows, [format_size(point.others), "", f"{more} more"]] if more > 0 and point.others else rows
+
+
 def largest_tests(run: RunFacts) -> list[TestPeak]:
     """Return the tests that were seen to add something, the largest first."""
     return sorted((peak for peak in run.tests.values() if peak.added), key=lambda peak: (-peak.added, peak.first))
+
+
+def tests(run: RunFacts) -> tuple[str, list[list[str]]]:
+    """Return a title, and of the largest tests what they added, when they were seen, their workers and their names."""
+    peaks = largest_tests(run)
+    of_all = f", {MOST_TESTS} of {len(peaks):,}" if len(peaks) > MOST_TESTS else ""
+    rows = [
+        [format_size(test.added), format_seconds(test.first), test.worker, test.name] for test in peaks[:MOST_TESTS]
+    ]
+    return f"Tests by the most they were seen to add{of_all}:", rows
 
 
 def short_growth(shape: Shape) -> str:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from memguard_runner.companion.terminal.screen import cut
 from memguard_runner.companion.terminal.table import Column, table
 from pytest_memguard.analysis.chart import ASCII, UNICODE, Cell, chart
-from pytest_memguard.analysis.classify import shape_of
 from pytest_memguard.outputs.text import process_table
 from pytest_memguard.processes.command_line import printable
 from pytest_memguard.units import format_seconds, format_size
@@ -25,7 +24,6 @@ INDENT = 11  # columns of the labels
 HIGH, LOW = 10, 7  # rows of a chart on a wide and on a narrow screen
 NARROW = 60  # columns
 WIDEST_CHART = 110  # columns
-MOST_TESTS = 10
 MOST_OTHER_RUNS = 20
 
 
@@ -63,10 +61,7 @@ def processes(run: RunFacts, screen: Screen) -> list[str]:
         return screen.paragraph("", f"No snapshot was taken while it held memory{largest}.", 0)
     if not point.processes:
         return screen.paragraph("", "The log does not say who held the memory.", 0)
-    named = [[format_size(held.size), str(held.pid), held.command] for held in point.processes]
-    rest = point.count - len(named)
-    if rest > 0 and point.others:
-        named.append([format_size(point.others), "", f"{rest} more"])
+    named = phrases.held_at_peak(run)
     heads = [Column("MEMORY", right=True), Column("PID", right=True, rank=1), Column("COMMAND")]
     return [*screen.paragraph("", _title(point, run), 0), *table(heads, named, screen.width)]
 
@@ -89,32 +84,31 @@ def _head(run: RunFacts, screen: Screen) -> list[str]:
 
 
 def _facts(run: RunFacts, screen: Screen) -> list[str]:
-    shape = shape_of(run)
-    verdict = screen.paragraph("verdict", printable(phrases.verdict(run)), INDENT)
-    lines = [line[:INDENT] + screen.coloured(line[INDENT:], phrases.verdict_colour(run)) for line in verdict]
-    lines += screen.paragraph("peak", printable(phrases.peak(run)), INDENT)
-    for number, breach in enumerate(phrases.breaches(run)):
-        lines += screen.paragraph("" if number else "breach", printable(breach), INDENT)
-    lines += screen.paragraph("growth", phrases.growth(shape), INDENT)
-    lines += screen.paragraph("shape", f"{shape.title}. {shape.evidence}", INDENT)
-    if grower := phrases.grower(run, shape):
-        lines += screen.paragraph("grew most", printable(grower), INDENT)
+    lines = []
+    for name, sentences in phrases.facts(run):
+        shown = [
+            line
+            for number, sentence in enumerate(sentences)
+            for line in screen.paragraph("" if number else name, printable(sentence), INDENT)
+        ]
+        if name == "verdict":
+            shown = [line[:INDENT] + screen.coloured(line[INDENT:], phrases.verdict_colour(run)) for line in shown]
+        lines += shown
     return lines
 
 
 def _tests(run: RunFacts, screen: Screen) -> list[str]:
-    peaks = phrases.largest_tests(run)
-    if not peaks:
+    title, rows = phrases.tests(run)
+    if not rows:
         return []
-    rows = [
-        [format_size(peak.added), format_seconds(peak.first), peak.worker, peak.name] for peak in peaks[:MOST_TESTS]
+    has_workers = any(worker for _, _, worker, _ in rows)
+    heads = [
+        Column("ADDED", right=True),
+        Column("SEEN AT", right=True, rank=2),
+        Column("WORKER" if has_workers else "", rank=1),
+        Column("TEST", keeps_end=True),
     ]
-    heads = [Column("ADDED", right=True), Column("SEEN AT", right=True, rank=2), Column("WORKER", rank=1)]
-    if not any([peak.worker for peak in peaks]):
-        heads[2] = Column("", rank=1)
-    of_all = f", {MOST_TESTS} of {len(peaks):,}" if len(peaks) > MOST_TESTS else ""
-    title = screen.paragraph("", f"Tests by the most they were seen to add{of_all}:", 0)
-    return ["", *title, *table([*heads, Column("TEST", keeps_end=True)], rows, screen.width)]
+    return ["", *screen.paragraph("", title, 0), *table(heads, rows, screen.width)]
 
 
 def _line(row: Sequence[Cell], screen: Screen) -> str:
