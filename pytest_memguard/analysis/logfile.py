@@ -11,26 +11,22 @@ from pytest_memguard.errors import MemguardError, printable, reason_of
 from .collect import LONGEST_LINE, LogCollector
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import BinaryIO
 
     from .model import LogFacts
 
 STANDARD_INPUT = "-"
-_EVERY = 2000  # lines between two calls of `progress`
 
 
-def read_log(path: str, *, progress: Callable[[int, int], None] | None = None) -> LogFacts:
+def read_log(path: str) -> LogFacts:
     """Read the log at `path` ("-": standard input) and return the facts of its runs.
 
-    `progress` is called now and then with the bytes read and the size of the file, which is 0 when nobody knows it.
     Lines that are no snapshots are counted and told in the notes. Raises MemguardError when there is no readable file.
     """
     collector = LogCollector(path)
     with _open(path) as file:
-        size = os.fstat(file.fileno()).st_size
         try:
-            _read(file, collector, (lambda done: progress(done, size)) if progress else None)
+            _read(file, collector)
         except OSError as error:
             raise _cannot_read(path, error) from None
     return collector.facts()
@@ -67,25 +63,11 @@ def _cannot_read(path: str, error: Exception) -> MemguardError:
     return MemguardError(f"cannot read {named(path)}: {reason}{cure}")
 
 
-def _read(file: BinaryIO, collector: LogCollector, progress: Callable[[int], None] | None) -> None:
-    done, lines = 0, 0
-    add = collector.add
+def _read(file: BinaryIO, collector: LogCollector) -> None:
     while line := file.readline(LONGEST_LINE):
-        done += len(line)
-        lines += 1
-        if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
-            done += _skip_line(file)
-            collector.add_too_long()
-        else:
-            add(line)
-        if progress and not lines % _EVERY:
-            progress(done)
-
-
-def _skip_line(file: BinaryIO) -> int:
-    skipped = 0
-    while part := file.readline(LONGEST_LINE):
-        skipped += len(part)
-        if part.endswith(b"\n"):
-            break
-    return skipped
+        if len(line) < LONGEST_LINE or line.endswith(b"\n"):
+            collector.add(line)
+            continue
+        collector.add_too_long()
+        while len(line) == LONGEST_LINE and not line.endswith(b"\n"):  # the rest of it
+            line = file.readline(LONGEST_LINE)

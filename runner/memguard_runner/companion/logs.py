@@ -6,12 +6,10 @@ import os
 from typing import TYPE_CHECKING
 
 from pytest_memguard.analysis import past_runs
-from pytest_memguard.analysis.logfile import STANDARD_INPUT, read_log
+from pytest_memguard.analysis.logfile import read_log
 from pytest_memguard.errors import MemguardError, printable
 from pytest_memguard.outputs.console import Console
 from pytest_memguard.outputs.log import folder
-
-from .terminal.progress import progress_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -54,16 +52,6 @@ def _label(path: str) -> str:
     return (name.rpartition(".")[0] or name)[:LABEL_SHOWN]
 
 
-def read(path: str) -> LogFacts:
-    """Read one log, with a bar on a terminal. Raises MemguardError."""
-    bar = progress_for(path) if path != STANDARD_INPUT else None
-    try:
-        return read_log(path, progress=bar)
-    finally:
-        if bar:
-            bar.close()
-
-
 class Logs:
     """Reads several logs in turn; what cannot be read is a warning, and `failed` says that there was one."""
 
@@ -76,7 +64,7 @@ class Logs:
     def __iter__(self) -> Iterator[LogFacts]:
         for path in self.labels:
             try:
-                yield read(path)
+                yield read_log(path)
             except MemguardError as error:
                 if not self.are_several:
                     raise

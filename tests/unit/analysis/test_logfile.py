@@ -290,14 +290,6 @@ def test_what_is_no_file_is_an_error_with_a_cure(tmp_path):
         assert "\0" not in str(raised.value)
 
 
-def test_progress_tells_bytes_read_of_all(tmp_path):
-    path = write(tmp_path / "memory.log", a_run(range(5000)))
-    calls = []
-    read_log(path, progress=lambda done, size: calls.append((done, size)))
-    assert len(calls) >= 2
-    assert all(0 < done <= size == os.path.getsize(path) for done, size in calls)
-
-
 def test_a_log_ten_times_as_long_takes_no_more_memory(tmp_path):
     source = "import resource, sys; from pytest_memguard.analysis.logfile import read_log; read_log(sys.argv[1]); "
     source += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"

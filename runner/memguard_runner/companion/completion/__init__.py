@@ -12,8 +12,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from memguard_runner import cli as runner_options
-from memguard_runner import exit_status
+from memguard_runner import cli, exit_status
 from memguard_runner.companion import main
 from pytest_memguard.config.settings import BY_NAME
 from pytest_memguard.errors import MemguardError
@@ -69,9 +68,7 @@ def _shtab() -> ModuleType:
 
 
 def _script(shtab: ModuleType, parser: argparse.ArgumentParser, shell: str) -> str:
-    values = [
-        spelling for spellings, has_value in runner_options.known().values() if has_value for spelling in spellings
-    ]
+    values = [spelling for spellings, has_value in cli.known().values() if has_value for spelling in spellings]
     own = shells.FINISH[shell](values) if parser.prog == RUNNER else shells.Finish()
     if own.instead:
         return own.instead(parser)
@@ -106,7 +103,7 @@ def _adapt(parser: argparse.ArgumentParser, shtab: ModuleType) -> None:
 def _runner_parser(shtab: ModuleType) -> argparse.ArgumentParser:
     """Return a parser with the options of `memguard-test`, made from the tables by which it reads them."""
     parser = argparse.ArgumentParser(prog=RUNNER, add_help=False, allow_abbrev=False)
-    for name, (spellings, has_value) in runner_options.known().items():
+    for name, (spellings, has_value) in cli.known().items():
         text = (BY_NAME[name].help if name in BY_NAME else MODES.get(name, name)).replace("%", "%%")
         if has_value:
             action = parser.add_argument(*spellings, dest=name, help=text)

@@ -77,7 +77,7 @@ def _watching(_context: CheckContext) -> list[Finding]:
     """Try what `--watch` needs: one inotify instance, and enough watches."""
     if find_spec("watchfiles") is None or sys.platform != "linux":
         return []  # the extras have a line of their own
-    import ctypes
+    import ctypes  # in the process of this check, as long as nobody else needs it: 5 ms of a start
 
     libc = ctypes.CDLL(None, use_errno=True)
     handle = libc.inotify_init1(os.O_CLOEXEC)

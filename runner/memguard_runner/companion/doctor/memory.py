@@ -6,7 +6,7 @@ import os
 import sys
 
 from pytest_memguard.errors import MemguardError, printable
-from pytest_memguard.system import cgroup, memory, memory_now
+from pytest_memguard.system import cgroup, memory, memory_now, procfs
 from pytest_memguard.system.available import available_memory
 from pytest_memguard.system.oom_killer import KernelKills
 from pytest_memguard.units import format_size
@@ -15,7 +15,7 @@ from .configuration import effective_settings
 from .findings import Check, CheckContext, Finding, note, ok, problem
 
 LINUX = sys.platform == "linux"
-STRICT = "2"  # of /proc/sys/vm/overcommit_memory, see the kernel's Documentation/mm/overcommit-accounting.rst
+STRICT = b"2"  # of /proc/sys/vm/overcommit_memory, see the kernel's Documentation/mm/overcommit-accounting.rst
 MORE = "`memguard status` tells who holds what"
 PART_TO_USE = 0.8  # of what is available: a limit proposed leaves a fifth for everything else
 
@@ -58,7 +58,7 @@ def _control_group(context: CheckContext) -> list[Finding]:
     found = next((path for path in cgroup.limit_files(root) if os.path.isdir(os.path.dirname(path))), "")
     folder, name = os.path.split(found)
     version, used_file = (2, "memory.current") if name == "memory.max" else (1, "memory.usage_in_bytes")
-    used = text_of(f"{folder}/{used_file}")
+    used = procfs.read_file(f"{folder}/{used_file}").strip()
     if not used and not os.path.exists(found):
         return [ok("control group", "none that counts memory: the machine's is the only bound")]
     has_limit = memory.usable_memory_source(root) != "physical memory"
@@ -66,7 +66,7 @@ def _control_group(context: CheckContext) -> list[Finding]:
         f"version {version}, {printable(folder)}",
         f"limit {format_size(memory.usable_memory(root))}" if has_limit else "no limit",
     ]
-    if used.isdigit():
+    if procfs.is_number(used):
         parts.append(f"{format_size(int(used))} used, files in the cache included")
     return [ok("control group", "; ".join(parts))]
 
@@ -79,7 +79,7 @@ def _swap(context: CheckContext) -> list[Finding]:
         used = format_size(now.swap_used or 0)
         text = f"{used} of {format_size(now.swap_total)} used; memguard counts what was swapped out"
     found = [ok("swap", text)]
-    if LINUX and text_of("/proc/sys/vm/overcommit_memory") == STRICT:
+    if LINUX and procfs.read_file("/proc/sys/vm/overcommit_memory").strip() == STRICT:
         text = "strict (vm.overcommit_memory = 2): allocations may fail before the limit is reached"
         found.append(note("overcommit", text, "a MemoryError then is the kernel's; see CommitLimit in /proc/meminfo"))
     return found
@@ -106,15 +106,6 @@ def _kernel_kills(_context: CheckContext) -> list[Finding]:
         text = "no counter tells of a kill by the kernel's OOM killer: it is reported as `signal`"
         return [note("kernel kills", text, "the counters need Linux 4.13, and a /proc that shows them")]
     return [ok("kernel kills", f"told by {printable(', '.join(told))}")]
-
-
-def text_of(path: str) -> str:
-    """Return the first 4 KB of a file without the blanks around, "" when it cannot be read."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read(4096).strip()
-    except OSError:
-        return ""
 
 
 CHECKS = (

@@ -14,11 +14,10 @@ from pytest_memguard.environ import READER
 from pytest_memguard.errors import MemguardError, printable
 from pytest_memguard.processes import readers, subreaper
 from pytest_memguard.processes.model import Member
-from pytest_memguard.system import oom_killer
+from pytest_memguard.system import oom_killer, procfs
 from pytest_memguard.units import MB, format_size
 
 from .findings import Check, CheckContext, Finding, note, ok, problem
-from .memory import text_of
 
 LINUX = sys.platform == "linux"
 FEW_DESCRIPTORS = 64  # the guard needs 12, its reader keeps one for each process of the tree
@@ -179,9 +178,9 @@ def _score(_context: CheckContext) -> list[Finding]:
     if not LINUX:
         return [ok("oom_score_adj", "not on this system: which process the kernel ends first cannot be chosen")]
     path = "/proc/self/oom_score_adj"
-    before = text_of(path)
+    before = procfs.read_file(path).decode().strip()
     score = oom_killer.raise_score()
-    if score is not None and text_of(path) == str(oom_killer.SCORE):
+    if score is not None and procfs.read_file(path).decode().strip() == str(oom_killer.SCORE):
         text = f"writable: the kernel's OOM killer would take the command first ({oom_killer.SCORE})"
         return [ok("oom_score_adj", text)]
     if before.lstrip("-").isdigit() and int(before) >= oom_killer.SCORE:
@@ -203,14 +202,10 @@ def _descriptors(_context: CheckContext) -> list[Finding]:
 def _mount_options(folder: str) -> list[str]:
     """Return the options that a folder is mounted with (mount(8)); the last mount counts."""
     options: list[str] = []
-    try:
-        with open("/proc/self/mounts", encoding="utf-8", errors="replace") as file:
-            for line in file:
-                fields = line.split()
-                if len(fields) > 3 and fields[1] == folder:
-                    options = fields[3].split(",")
-    except OSError:
-        pass
+    for line in procfs.read_file("/proc/self/mounts").decode(errors="replace").splitlines():
+        fields = line.split()
+        if len(fields) > 3 and fields[1] == folder:
+            options = fields[3].split(",")
     return options
 
 
