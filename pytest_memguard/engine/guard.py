@@ -102,7 +102,6 @@ class Guard:
     def attach(self, policy: Policy) -> None:
         """Let the tests inside the tree count from now on: a session may come when the guard already runs."""
         self._policy = policy
-        self._tree.listen(policy)
 
     def run(self) -> tuple[events.Snapshot | None, Ending | None]:
         """Guard until the command ends; return the breach and how the tree was ended, both None when it was not."""
@@ -120,7 +119,7 @@ class Guard:
             breach = self._decide(reading)
             if breach is not None:
                 self._sinks.emit(events.BREACH, snapshot=breach)
-                if self._policy is None or not self._policy.relieve(breach):
+                if self._policy is None or not self._policy.handle_breach(breach):
                     return breach, self.end(stopped=True, hurry=self._grows_on)
                 self._enforcer.thaw(self._frozen)
                 self._grows_on = False
@@ -332,7 +331,7 @@ class Guard:
 
     def _alert_monitor(self) -> LowMemoryMonitor | None:
         """Return the monitor of the floor; None when there is no floor, or an answer to a breach is under way."""
-        return None if self._policy is not None and self._policy.is_relieving() else self.monitor
+        return None if self._policy is not None and self._policy.is_answering() else self.monitor
 
     def _freeze_and_confirm(self, ceiling: int) -> events.Snapshot | None:
         """Freeze the tree and measure it once more, for the record; thaw it when nothing is wrong with it.

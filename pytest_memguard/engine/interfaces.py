@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from .tree import Listener
-
 if TYPE_CHECKING:
     from pytest_memguard import events
 
@@ -34,7 +32,7 @@ class Host(Protocol):
         """Return whether there is no time for SIGTERM and grace."""
 
 
-class Policy(Listener, Protocol):
+class Policy(Protocol):
     """What is known of the tests inside the tree: budgets of their own, and answers weaker than ending everything."""
 
     def look(self, reading: Reading) -> None:
@@ -52,10 +50,10 @@ class Policy(Listener, Protocol):
     def check(self, reading: Reading) -> None:
         """Enforce the budgets of single tests; the whole tree is within its own."""
 
-    def relieve(self, breach: events.Snapshot) -> bool:
+    def handle_breach(self, breach: events.Snapshot) -> bool:
         """Answer a breach of the whole tree, which holds still; return False when everything has to end."""
 
-    def is_relieving(self) -> bool:
+    def is_answering(self) -> bool:
         """Return whether an answer is under way, and should have its time."""
 
     def describe(self, snapshot: events.Snapshot) -> None:

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 SLACK = 64 << 20  # bytes
 SLACK_OF_A_PROCESSOR = 40 << 20  # OpenBLAS maps a buffer of 32 MB and a stack of 8 MB for each thread
-WORTH_MOVING = 4 << 20  # bytes: a standing clamp that is off by less is left where it is
-AFTER_A_LIFT = 20_000_000  # ns: a process is started within 1-3 ms; until then its parent stays without a clamp
+WORTH_MOVING = 4 << 20  # bytes: a standing limit that is off by less stays where it is
+AFTER_A_LIFT = 20_000_000  # ns: a process is started within 1-3 ms; until then its parent stays without a limit
 
 
-class Clamp:
+class DataLimit:
     """The soft RLIMIT_DATA of one process; `usual` (soft, hard) is what it had before we came."""
 
     def __init__(self, pid: int, page: int) -> None:
@@ -104,7 +104,7 @@ class Clamp:
 
 
 def standing_slack() -> int:
-    """Return the bytes that a standing clamp lets pass beyond what is left of the budget."""
+    """Return the bytes that a standing limit lets pass beyond what is left of the budget."""
     return SLACK + SLACK_OF_A_PROCESSOR * (os.cpu_count() or 1)
 
 
@@ -113,12 +113,12 @@ def untouched(member: Member, data: int) -> int:
     return max(0, data - member.anonymous)
 
 
-def clamp_for(reader: Reader, pid: int) -> Clamp | None:
-    """Return the clamp of a process; None where there is nothing of the kind (macOS) or it is not allowed."""
+def data_limit_of(reader: Reader, pid: int) -> DataLimit | None:
+    """Return the data limit of a process; None where there is nothing of the kind (macOS) or it is not allowed."""
     if reader.name != "linux":
         return None
     try:
-        return Clamp(pid, os.sysconf("SC_PAGE_SIZE"))
+        return DataLimit(pid, os.sysconf("SC_PAGE_SIZE"))
     except (OSError, ValueError):
         return None
 

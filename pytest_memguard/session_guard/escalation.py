@@ -39,20 +39,17 @@ WORTH_ASKING_FOR = 16 << 20  # bytes: a test that added less has nothing that wo
 ROOM_FACTOR = 4  # what a process may still fill is let be only where the machine has so many times as much to spare
 
 
-class Part:
+class Contribution:
     """What one pytest process and its test hold, in bytes: growth since the test began, apart for subprocesses."""
 
-    __slots__ = ("held", "is_testing", "own_growth", "subprocess_growth", "subprocesses")
+    __slots__ = ("held", "own_growth", "subprocess_growth", "subprocesses")
 
-    def __init__(
-        self, *, held: int, own_growth: int, subprocess_growth: int, subprocesses: int, is_testing: bool
-    ) -> None:
+    def __init__(self, *, held: int, own_growth: int, subprocess_growth: int, subprocesses: int) -> None:
         """`subprocesses` is what would be back if they were killed: all that the test started or made grow."""
         self.held = held
         self.own_growth = own_growth
         self.subprocess_growth = subprocess_growth
         self.subprocesses = subprocesses
-        self.is_testing = is_testing
 
     @property
     def growth(self) -> int:
@@ -60,17 +57,18 @@ class Part:
         return max(0, self.own_growth) + max(0, self.subprocess_growth)
 
 
-def at_fault(parts: Sequence[Part]) -> int:
-    """Return the index of the part whose test grew most; where none grew, of the one that holds most."""
-    return max(range(len(parts)), key=lambda index: (parts[index].growth, parts[index].held))
+def at_fault(contributions: Sequence[Contribution]) -> int:
+    """Return the index of the one whose test grew most; where none grew, of the one that holds most."""
+    return max(range(len(contributions)), key=lambda index: (contributions[index].growth, contributions[index].held))
 
 
-def kills_subprocesses(part: Part, excess: int) -> bool:
+def should_kill_subprocesses(contribution: Contribution, excess: int) -> bool:
     """Return whether ending the subprocesses is the answer to being `excess` bytes above a limit."""
-    if part.subprocesses <= 0:
+    back, growth = contribution.subprocesses, contribution.subprocess_growth
+    if back <= 0:
         return False
-    is_enough = part.subprocesses >= excess + ENOUGH and part.subprocess_growth * 4 >= part.growth
-    return is_enough or part.subprocess_growth >= part.own_growth
+    is_enough = back >= excess + ENOUGH and growth * 4 >= contribution.growth
+    return is_enough or growth >= contribution.own_growth
 
 
 def reserve(limit: int) -> int:
@@ -99,7 +97,7 @@ def highest_left_over(limit: int) -> int:
     return limit + limit // LEFT_OVER_SHARE
 
 
-def squeezed(total: int, growth: int, missing: int) -> int:
+def reduced_limit(total: int, growth: int, missing: int) -> int:
     """Return the limit for a tree of `total` bytes that is to give back the bytes `missing` to the machine.
 
     Below what the tree holds, so that it counts as passed, but with half of what the test at fault has added (`growth`)
@@ -129,7 +127,7 @@ def grew_on(*, endangers_all: bool, amount: int, limit: int, now: float, grace: 
     return Step(RAISED, now + grace)
 
 
-def climb(step: Step, *, same_test: bool, over: bool, endangers_all: bool, now: float, grace: float) -> Step:
+def next_step(step: Step, *, same_test: bool, over: bool, endangers_all: bool, now: float, grace: float) -> Step:
     """Return the next step as time goes by, or the same one when there is nothing to do but wait.
 
     `same_test`: what was going on when the limit was passed still is. `over`: more is held than the limit allows.

@@ -32,17 +32,18 @@ from pytest_memguard.system import memory
 from pytest_memguard.system.oom_killer import KernelKills, restore_score
 from pytest_memguard.unix_socket import remove
 
-from . import server as desks
-from .policy import Relief
-from .protocol import GuardFacts
+from .attach import serve_sessions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
     from typing import Any
 
+    from pytest_memguard.breach import Breach
     from pytest_memguard.outputs.notify.sink import Notices
     from pytest_memguard.processes.model import Member, Reader
+
+    from .server import Server
 else:
     import _socket as socket
 
@@ -61,9 +62,8 @@ class PytestHost:
 
     def __init__(self, member: Member, reader: Reader, *, is_root: bool) -> None:
         """`member` is the session's first process (`is_root`), or the first of its workers on this host."""
-        self.desk: desks.Desk | None = None
+        self.server: Server | None = None
         self.notices: Notices | None = None
-        self.relief: Relief | None = None
         self.poll = select.poll()
         self._is_root = is_root
         self._member = member
@@ -80,8 +80,8 @@ class PytestHost:
             seconds = min(seconds, STEP_WITHOUT_PIDFD)
         happened = self.poll.poll(int(seconds * 1000))
         for descriptor, _ in happened:
-            if self.desk is not None and self.desk.owns(descriptor):
-                self.desk.serve(descriptor)
+            if self.server is not None and self.server.owns(descriptor):
+                self.server.serve(descriptor)
         return bool(happened)
 
     def reap(self) -> None:
@@ -91,15 +91,15 @@ class PytestHost:
 
     def has_ended(self) -> bool:
         """Return whether the session's first process has ended, or the session has."""
-        desk = self.desk
-        if desk is not None and any(session.status is not None for session in desk.sessions.values()):
-            return True
-        if not self._is_root and self.relief is not None and self.relief.processes:
-            return False
+        if self.server is not None:
+            if self.server.sessions.status() is not None:
+                return True
+            if not self._is_root and self.server.ownership.processes:
+                return False
         return self._reader.state(self._member) in ENDED
 
     def must_end(self) -> bool:
-        """Return False: a session ends by itself, or by what `Relief` does."""
+        """Return False: a session ends by itself, or by what its policy does."""
         return False
 
     def in_hurry(self) -> bool:
@@ -107,10 +107,8 @@ class PytestHost:
         return True
 
 
-class TestSinks(Sinks):
+class PytestSinks(Sinks):
     """Sinks of a pytest session: somebody always looks at the figures."""
-
-    __test__ = False
 
     def __bool__(self) -> bool:
         """Return True: peaks are shown."""
@@ -189,35 +187,28 @@ def guard_session(facts: dict[str, Any]) -> None:
         started=started,
         monitor=monitor,
     )
-    relief = Relief(guard, reader, tree, meter, limit=limit, source=source, grace=float(facts["grace"]))
-    listening = socket.socket(fileno=LISTENING)
-    told = GuardFacts(
-        limit=limit,
-        source=source,
-        floor=run.floor,
-        floor_source=run.floor_source,
-        reader=reader.name,
-        run=run.identifier,
-        log=run.log or "",
-        guard=os.getpid(),
+    server = serve_sessions(
+        guard,
+        reader,
+        tree,
+        meter,
+        listening=socket.socket(fileno=LISTENING),
+        poll=host.poll,
+        kernel=kernel,
+        console=console,
+        grace=float(facts["grace"]),
+        own_tree=True,
     )
-    desk = desks.Desk(
-        listening, host.poll, relief=relief, tree=tree, reader=reader, kernel=kernel, console=console, facts=told
-    )
-    desk.owns_tree = True
-    host.desk = desk
-    host.relief = relief
-    guard.attach(relief)
-    relief.desk = desk
+    host.server = server
     guard.run()
-    relief.member_gone(root)
-    desk.settle()
-    desk.end_rest(root)
-    helpers = desk.helpers()
-    desk.close()
-    statuses = [session.status for session in desk.sessions.values() if session.status is not None]
-    status = max(statuses, default=DIED)
-    outcome = events.Outcome(_verdict(root, relief, status), status)
+    sessions = server.sessions
+    sessions.finish()
+    sessions.end_rest(root)
+    helpers = sessions.helpers()
+    server.close()
+    status = sessions.status()
+    killed_for = server.ownership.killed_for(root)
+    outcome = events.Outcome(_verdict(killed_for, status), DIED if status is None else status)
     if outcome.verdict == events.SIGNAL:
         outcome.evidence = kernel.evidence(sigkill_seen=True)
         outcome.verdict = events.KERNEL_OOM if outcome.evidence else outcome.verdict
@@ -226,8 +217,7 @@ def guard_session(facts: dict[str, Any]) -> None:
     sinks.emit(events.FINISHED, snapshot=guard.snapshot(events.FINISHED), outcome=outcome)
     if FINISH in notify["on"] or (KILL in notify["on"] and outcome.verdict in (events.MEMORY, events.KERNEL_OOM)):
         host.notices = host.notices or _open_notices(notify, run, tree)
-        records = [process.killed_for for process in relief.ended if process.member is root]
-        host.notices.ended(run, outcome, records[-1] if records else None)
+        host.notices.ended(run, outcome, killed_for)
     if host.notices is not None:
         from pytest_memguard.outputs.notify.sink import LAST_WORD
 
@@ -256,11 +246,11 @@ def _wait_for_helpers(helpers: list[Member], root: Member, reader: Reader) -> No
         time.sleep(HELPER_STEP)
 
 
-def _verdict(root: Member, relief: Relief, status: int) -> str:
-    """Name how a session ended."""
-    if any(process.member is root and process.killed_for is not None for process in relief.ended):
+def _verdict(killed_for: Breach | None, status: int | None) -> str:
+    """Name how a session ended: `status` is None without a goodbye."""
+    if killed_for is not None:
         return events.MEMORY
-    if status == DIED:
+    if status is None:
         return events.SIGNAL
     return events.INTERRUPTED if status == INTERRUPTED else events.FAILED if status else events.OK
 
@@ -272,7 +262,7 @@ def _command(words: list[str]) -> str:
 
 
 def _open_sinks(log: str | None, kept: str, keep: int, console: Console) -> Sinks:
-    sinks = TestSinks(console)
+    sinks = PytestSinks(console)
     if log:
         from pytest_memguard.outputs.log.file_sink import Log
 

@@ -294,6 +294,12 @@ class GuardFacts(JsonObject):
         self.guard = guard
         self.usual = usual
 
+    def with_usual(self, usual: tuple[int, int] | None) -> GuardFacts:
+        """Return the same for one pytest process."""
+        facts = GuardFacts(**{name: getattr(self, name) for name in self.fields})
+        facts.usual = list(usual) if usual is not None else None
+        return facts
+
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON has it."""
         return {**super().to_json(), "protocol": PROTOCOL}

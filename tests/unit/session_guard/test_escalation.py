@@ -9,20 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_memguard.session_guard import escalation
-from pytest_memguard.session_guard.escalation import CLAMPED, FREE, KILLED, RAISED, WAITING, Part, Step
+from pytest_memguard.session_guard.escalation import CLAMPED, FREE, KILLED, RAISED, WAITING, Contribution, Step
 from pytest_memguard.units import GB, MB
 
 STATES = (FREE, WAITING, CLAMPED, RAISED, KILLED)
 amounts = st.integers(min_value=-(1 << 40), max_value=1 << 40)
 
 
-def part(own=0, below=0, *, held=None, back=None, is_testing=True):
-    return Part(
+def contribution(own=0, below=0, *, held=None, back=None):
+    return Contribution(
         held=max(0, own) + max(0, below) if held is None else held,
         own_growth=own,
         subprocess_growth=below,
         subprocesses=max(0, below) if back is None else back,
-        is_testing=is_testing,
     )
 
 
@@ -30,30 +29,33 @@ def part(own=0, below=0, *, held=None, back=None, is_testing=True):
 
 
 def test_the_test_that_grew_most_is_at_fault_however_much_others_hold():
-    assert escalation.at_fault([part(10, held=900), part(50, 20, held=70), part(60, held=600)]) == 1
+    assert (
+        escalation.at_fault([contribution(10, held=900), contribution(50, 20, held=70), contribution(60, held=600)])
+        == 1
+    )
 
 
 def test_growth_of_subprocesses_counts_as_the_tests_own():
-    assert escalation.at_fault([part(100), part(0, 101)]) == 1
+    assert escalation.at_fault([contribution(100), contribution(0, 101)]) == 1
 
 
 def test_what_was_given_back_is_no_merit_that_hides_growth():
-    assert escalation.at_fault([part(-500, 60), part(50)]) == 0
+    assert escalation.at_fault([contribution(-500, 60), contribution(50)]) == 0
 
 
 def test_where_nothing_grew_who_holds_most_is_at_fault():
-    assert escalation.at_fault([part(held=5), part(held=7), part(-9, held=6)]) == 1
+    assert escalation.at_fault([contribution(held=5), contribution(held=7), contribution(-9, held=6)]) == 1
 
 
 def test_of_equals_the_first_is_at_fault():
-    assert escalation.at_fault([part(5, held=9), part(5, held=9)]) == 0
+    assert escalation.at_fault([contribution(5, held=9), contribution(5, held=9)]) == 0
 
 
-@given(st.lists(st.builds(part, amounts, amounts, held=amounts), min_size=1, max_size=8))
-def test_nobody_grew_more_than_who_is_at_fault(parts):
-    chosen = parts[escalation.at_fault(parts)]
-    assert chosen.growth == max(each.growth for each in parts)
-    assert all(each.held <= chosen.held for each in parts if each.growth == chosen.growth)
+@given(st.lists(st.builds(contribution, amounts, amounts, held=amounts), min_size=1, max_size=8))
+def test_nobody_grew_more_than_who_is_at_fault(contributions):
+    chosen = contributions[escalation.at_fault(contributions)]
+    assert chosen.growth == max(each.growth for each in contributions)
+    assert all(each.held <= chosen.held for each in contributions if each.growth == chosen.growth)
 
 
 # Subprocesses first
@@ -75,12 +77,12 @@ def test_nobody_grew_more_than_who_is_at_fault(parts):
     ],
 )
 def test_subprocesses_end_when_they_are_most_of_it_or_enough(own, below, back, excess, kills):
-    assert escalation.kills_subprocesses(part(own * MB, below * MB, back=back * MB), excess * MB) is kills
+    assert escalation.should_kill_subprocesses(contribution(own * MB, below * MB, back=back * MB), excess * MB) is kills
 
 
 @given(amounts, amounts, amounts)
 def test_who_has_no_subprocesses_has_none_killed(own, below, excess):
-    assert not escalation.kills_subprocesses(part(own, below, back=0), excess)
+    assert not escalation.should_kill_subprocesses(contribution(own, below, back=0), excess)
 
 
 # How much a clamped process may still take
@@ -152,7 +154,7 @@ def test_every_state_has_one_way_on(case):
     state, same_test, over, endangers_all, late = case
     before = Step(state, deadline=10.0)
     now = 10.0 if late else 9.999
-    step = escalation.climb(before, same_test=same_test, over=over, endangers_all=endangers_all, now=now, grace=5.0)
+    step = escalation.next_step(before, same_test=same_test, over=over, endangers_all=endangers_all, now=now, grace=5.0)
     assert step.state == EXPECTED[case]
     if step.state == state:
         assert step is before  # nothing to do but wait
@@ -162,7 +164,7 @@ def test_every_state_has_one_way_on(case):
 
 def test_a_step_without_a_deadline_waits_for_ever():
     step = Step(CLAMPED)
-    assert escalation.climb(step, same_test=True, over=True, endangers_all=True, now=1e12, grace=5.0) is step
+    assert escalation.next_step(step, same_test=True, over=True, endangers_all=True, now=1e12, grace=5.0) is step
 
 
 @given(
@@ -174,7 +176,9 @@ def test_from_the_dead_nobody_comes_back_and_force_never_skips_the_interruption(
     for same_test, over, endangers_all, seconds in events:
         now += seconds
         before = step
-        step = escalation.climb(before, same_test=same_test, over=over, endangers_all=endangers_all, now=now, grace=5.0)
+        step = escalation.next_step(
+            before, same_test=same_test, over=over, endangers_all=endangers_all, now=now, grace=5.0
+        )
         if before.state == KILLED:
             assert step.state == KILLED
         elif step.state == KILLED:
