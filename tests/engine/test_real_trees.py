@@ -225,6 +225,25 @@ def test_a_process_with_a_hostile_name_and_hostile_words_is_a_member_like_any_ot
     in_guard(body)
 
 
+class ManyLooks:
+    """A host whose command ends after 20 looks."""
+
+    looks = 0
+
+    def wait(self, seconds):
+        time.sleep(min(seconds, 0.01))
+        return True
+
+    def reap(self):
+        self.looks += 1
+
+    def has_ended(self):
+        return self.looks > 20
+
+    def must_end(self):
+        return False
+
+
 def test_below_half_the_limit_nothing_is_measured(in_guard):
     """By the guard itself: without anybody to tell, a footprint is asked for only on the way up to the limit."""
 
@@ -240,14 +259,10 @@ def test_below_half_the_limit_nothing_is_measured(in_guard):
         inside.reader.footprint = lambda member: measured.append(member.pid) or footprint(member)
         guard = Guard(
             run=None, reader=inside.reader, tree=inside.tree, meter=inside.meter, budget=Budget(500 * MB, 450 * MB),
-            enforcer=inside.enforcer, sinks=Sinks(Console()), host=None, interval=0.1, grace=1.0, processors=1,
+            enforcer=inside.enforcer, sinks=Sinks(Console()), host=ManyLooks(), interval=0.1, grace=1.0, processors=1,
             started=time.monotonic(),
         )  # fmt: skip
-        for _ in range(20):
-            reading = guard._look()
-            assert guard._decide(reading) is None
-            guard._record(reading)
-            guard._tell(reading)
+        assert guard.run() == (None, None)
         assert measured == []
         assert guard.peak.total >= 20 * MB
         inside.end()

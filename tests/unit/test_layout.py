@@ -1,4 +1,4 @@
-"""Which folder may import which: `lint-imports` keeps the contracts of pyproject.toml, and sees an arrow that points up."""
+"""Which folder may import which: `lint-imports` keeps the contracts in pyproject.toml, and sees one import turned round."""
 
 from __future__ import annotations
 

@@ -70,8 +70,9 @@ def test_it_never_holds_more_than_a_hundred_points_and_a_close_look_pushes_no_ol
     history = History()
     for number in range(5000):
         history.add(number * step, number * MB)
-    assert len(history._points) <= WINDOW / SPACING
-    covered = history._points[-1][0] - history._points[0][0]
+    points = history.points()
+    assert len(points) <= WINDOW / SPACING
+    covered = points[-1][0] - points[0][0]
     assert covered >= min(WINDOW * 0.9, 5000 * step * 0.9)
 
 

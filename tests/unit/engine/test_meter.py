@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 
 import pytest
@@ -108,20 +109,31 @@ def test_a_member_that_joined_after_the_measurement_counts_in_full():
     assert meter.read(tree, 0.1).high == 430 * MB
 
 
-def test_a_measurement_grows_stale():
+@pytest.fixture
+def cost(monkeypatch):
+    """Return a function that lets every measurement take so many seconds."""
+
+    def take(seconds):
+        clock = itertools.count()
+        monkeypatch.setattr(meters.time, "perf_counter", lambda: next(clock) * seconds)
+
+    return take
+
+
+def test_a_measurement_grows_stale(cost):
     _, tree, meter = prefork()
+    cost(0.0)
     meter.read(tree, 0.0)
     meter.measure(tree, 0.0)
-    meter._cost = 0.0
     assert meter.read(tree, meters.STALE_AFTER).high == 400 * MB
     assert meter.read(tree, meters.STALE_AFTER + 0.01).high == 2000 * MB
 
 
-def test_a_dear_measurement_is_trusted_for_longer():
+def test_a_dear_measurement_is_trusted_for_longer(cost):
     _, tree, meter = prefork()
+    cost(0.05)
     meter.read(tree, 0.0)
     meter.measure(tree, 0.0)
-    meter._cost = 0.05
     assert meter.read(tree, 4.9).high == 400 * MB
     assert meter.read(tree, 5.1).high == 2000 * MB
 

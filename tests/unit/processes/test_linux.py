@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import time
 
 import pytest
 from hypothesis import given
@@ -213,9 +214,15 @@ def test_many_new_pids_are_a_reason_to_list_all(proc, reader):
     assert reader.recent() is None
 
 
-def test_all_are_listed_once_in_a_while_nevertheless(proc, reader):
+def later(monkeypatch, seconds):
+    """Let so much time pass."""
+    now = time.monotonic() + seconds
+    monkeypatch.setattr(linux.time, "monotonic", lambda: now)
+
+
+def test_all_are_listed_once_in_a_while_nevertheless(proc, reader, monkeypatch):
     listed(reader)
-    reader._listed -= linux.LIST_EVERY + 0.1
+    later(monkeypatch, linux.LIST_EVERY + 0.1)
     proc.loadavg(101)
     assert reader.recent() is None
 
@@ -475,12 +482,12 @@ def test_while_no_swap_is_in_use_no_status_is_read(proc, monkeypatch):
     assert reader.refresh([member])[0] == 100 * PAGE
 
 
-def test_swap_that_is_not_in_use_any_more_is_not_counted_any_more(proc):
+def test_swap_that_is_not_in_use_any_more_is_not_counted_any_more(proc, monkeypatch):
     reader, member = with_swap(proc, 1000)
     reader.refresh([member])
     proc.swaps(0)
     proc.write("7/status", "Name:\tpython\nVmSwap:\t     0 kB\n")
-    reader._swap_looked -= linux.SWAP_LOOK
+    later(monkeypatch, linux.SWAP_LOOK)
     assert reader.refresh([member])[0] == 100 * PAGE
 
 
