@@ -1,4 +1,4 @@
-"""Which folder may import which: `lint-imports` keeps the contracts in pyproject.toml, and sees one import turned round."""
+"""Which folder may import which: `lint-imports` keeps the contracts in pyproject.toml, one import turned round fails."""
 
 from __future__ import annotations
 
