@@ -1,4 +1,4 @@
-"""Which folder may import which: `lint-imports` keeps the contracts in pyproject.toml, one import turned round fails."""
+"""Which folder may import which: `lint-imports` keeps it (pyproject.toml), and fails when one import is turned round."""
 
 from __future__ import annotations
 
