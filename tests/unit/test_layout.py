@@ -1,4 +1,4 @@
-"""Which folder may import which: `lint-imports` keeps it (pyproject.toml), and fails when one import is turned round."""
+"""Which folder may import which: `lint-imports` keeps it, and one import turned round is not overlooked."""
 
 from __future__ import annotations
 
