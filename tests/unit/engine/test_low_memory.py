@@ -135,9 +135,9 @@ def test_a_machine_that_tells_nothing_stops_nobody():
 
 
 @given(st.integers(2, 1 << 50), sizes, floors)
-def test_a_squeezed_limit_is_passed_and_leaves_room_for_the_tests_that_follow(total, growth, missing):
+def test_a_reduced_limit_is_passed_and_leaves_room_for_the_tests_that_follow(total, growth, missing):
     growth = min(growth, total)
-    limit = escalation.squeezed(total, growth, missing)
+    limit = escalation.reduced_limit(total, growth, missing)
     assert total - max(missing, 1) <= max(limit, total - 1)
     assert limit < total
     assert limit >= min(total - 1, total - growth // 2)
