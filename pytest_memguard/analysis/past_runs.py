@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_memguard.errors import MemguardError, UsageError, quote
-from pytest_memguard.outputs.log import folder, kept_sink
+from pytest_memguard.outputs.log import folder
 from pytest_memguard.units import UNLIMITED
 
 from . import fields
@@ -53,7 +53,7 @@ class PastRuns:
 
 def read(environ: Mapping[str, str] | None = None, platform: str = sys.platform) -> PastRuns:
     """Return the runs whose logs were kept; none when there is no folder. Raises MemguardError."""
-    place = kept_sink.folder(os.environ if environ is None else environ, platform)
+    place = folder.runs_folder(os.environ if environ is None else environ, platform)
     try:
         names = sorted(filter(folder.is_name, os.listdir(place or "/nowhere")), reverse=True)
     except (FileNotFoundError, NotADirectoryError):

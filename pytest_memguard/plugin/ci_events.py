@@ -52,7 +52,7 @@ class Incidents:
             reporter.flush()  # what follows has to begin a line where stderr joins stdout; pytest 9 does so itself
         from pytest_memguard.outputs.ci import providers
         from pytest_memguard.outputs.console import Console
-        from pytest_memguard.outputs.log import timeline
+        from pytest_memguard.outputs.log.timeline import timeline
 
         limit, _ = self._session.limit()
         guard = self._session.link.guard
@@ -62,7 +62,7 @@ class Incidents:
             self._environ,
             root=str(self._config.rootpath),
             limit=0 if limit == UNLIMITED else limit,
-            points=timeline.read(guard.get("log", ""), str(guard.get("run", ""))),
+            points=timeline(guard.get("log", ""), str(guard.get("run", ""))),
         )
 
     def _keep(self, report: pytest.TestReport | pytest.CollectReport, file: str, line: int) -> None:

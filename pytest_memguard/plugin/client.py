@@ -11,7 +11,7 @@ import sys
 from pytest_memguard.breach import Death
 from pytest_memguard.config.load import working_directory
 from pytest_memguard.environ import COOKIE, SOCKET
-from pytest_memguard.outputs.log.kept_sink import folder
+from pytest_memguard.outputs.log.folder import runs_folder
 from pytest_memguard.processes import readers, signals
 from pytest_memguard.session_guard import shared_page as boards
 from pytest_memguard.session_guard.protocol import PROTOCOL
@@ -192,7 +192,7 @@ class Tie:
             "pid": os.getpid(),
             "command": sys.argv,
             "directory": working_directory(),
-            "kept": folder(os.environ, sys.platform),
+            "kept": runs_folder(os.environ, sys.platform),
             "plan": self.plan.as_facts(),
         }
 

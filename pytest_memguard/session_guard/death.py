@@ -59,14 +59,14 @@ def tell_ci(
 ) -> None:
     """Tell a CI of the death, and of the limits that were passed before it: pytest itself cannot do so any more."""
     from pytest_memguard.outputs.ci import providers
-    from pytest_memguard.outputs.log import timeline
+    from pytest_memguard.outputs.log.timeline import timeline
 
     if providers.which(os.environ) != providers.GITHUB:
         return
     from pytest_memguard.outputs.ci.event import ERROR, of_breach, of_death
 
     incidents = [of_death(death, running), *(of_breach(breach, ERROR) for breach in earlier)]
-    points = timeline.read(run.log, run.identifier, points)
+    points = timeline(run.log, run.identifier, points)
     providers.tell_session(console, incidents, os.environ, root=hello.root, limit=run.limit, points=points)
 
 

@@ -264,13 +264,13 @@ def _command(words: list[str]) -> str:
 def _open_sinks(log: str | None, kept: str, keep: int, console: Console) -> Sinks:
     sinks = PytestSinks(console)
     if log:
-        from pytest_memguard.outputs.log.file_sink import Log
+        from pytest_memguard.outputs.log.file_sink import LogSink
 
-        sinks.add(Log(log, console), "log")
+        sinks.add(LogSink(log, console), "log")
     if keep:
-        from pytest_memguard.outputs.log.kept_sink import Kept
+        from pytest_memguard.outputs.log.kept_sink import KeptLogSink
 
-        sinks.add(Kept(kept, keep), "kept log", quiet=True)
+        sinks.add(KeptLogSink(kept, keep), "kept log", quiet=True)
     sinks.add_installed()
     return sinks
 

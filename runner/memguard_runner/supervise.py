@@ -131,13 +131,14 @@ def supervise(spec: RunSpec, pid: int, started: float, kernel: KernelKills) -> i
 def _open_sinks(settings: Settings, console: Console) -> Sinks:
     sinks = Sinks(console)
     if settings.log:
-        from pytest_memguard.outputs.log.file_sink import Log
+        from pytest_memguard.outputs.log.file_sink import LogSink
 
-        sinks.add(Log(settings.log, console), "log")
+        sinks.add(LogSink(settings.log, console), "log")
     if settings.keep:
-        from pytest_memguard.outputs.log.kept_sink import Kept, folder
+        from pytest_memguard.outputs.log.folder import runs_folder
+        from pytest_memguard.outputs.log.kept_sink import KeptLogSink
 
-        sinks.add(Kept(folder(os.environ, sys.platform), settings.keep), "kept log", quiet=True)
+        sinks.add(KeptLogSink(runs_folder(os.environ, sys.platform), settings.keep), "kept log", quiet=True)
     if settings.verbose:
         from pytest_memguard.outputs.status_line import StatusLine
 

@@ -225,5 +225,5 @@ def test_another_ci_gets_plain_lines(memguard: Memguard) -> None:
 def test_a_quiet_run_in_a_ci_loads_nothing_for_it(memguard: Memguard) -> None:
     memguard.environ |= github(memguard.folder)
     loaded = record(memguard, "/bin/true").in_the_guard()
-    for late in ("ci", "incident", "annotation", "jobsummary", "trail", "postmortem"):
+    for late in ("ci", "log.timeline", "text.postmortem"):
         assert f"pytest_memguard.outputs.{late}" not in loaded

@@ -17,8 +17,7 @@ from processes import MEMGUARD_TEST, as_root, linux, program, python, wait_for
 from runs import RECORDER, Memguard, both_readers, small_disk
 
 from pytest_memguard.analysis import past_runs
-from pytest_memguard.outputs.log.folder import is_name, name_for, prune
-from pytest_memguard.outputs.log.kept_sink import folder
+from pytest_memguard.outputs.log.folder import is_name, name_for, prune, runs_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +26,7 @@ HOG = program("hog.py", "--mb", 200, "--rate", 300)
 HOLD = program("hog.py", "--mb", 5, "--hold", "--ready", "ready")
 
 
-class Kept:
+class KeptLogs:
     """The runs that were kept in one state folder."""
 
     def __init__(self, state: Path) -> None:
@@ -49,15 +48,17 @@ class Kept:
 
 
 @pytest.fixture
-def logs(memguard: Memguard) -> Kept:
+def logs(memguard: Memguard) -> KeptLogs:
     """Where the runs of `memguard` are kept: a state folder that does not exist yet."""
     state = memguard.folder / "state"
     memguard.environ["XDG_STATE_HOME"] = str(state)
-    return Kept(state)
+    return KeptLogs(state)
 
 
 @both_readers
-def test_a_run_that_was_stopped_can_be_looked_at_though_nobody_asked_for_a_log(memguard: Memguard, logs: Kept) -> None:
+def test_a_run_that_was_stopped_can_be_looked_at_though_nobody_asked_for_a_log(
+    memguard: Memguard, logs: KeptLogs
+) -> None:
     result = memguard.run("-t", 40, *HOG)
     assert result.status == 137
     events = [line["event"] for line in logs.lines()]
@@ -72,7 +73,7 @@ def test_a_run_that_was_stopped_can_be_looked_at_though_nobody_asked_for_a_log(m
 
 @pytest.mark.parametrize(("keep", "is_told"), [("1", True), ("0", False)])
 def test_a_kill_says_where_to_look_when_there_is_something_to_see(
-    memguard: Memguard, logs: Kept, keep: str, *, is_told: bool
+    memguard: Memguard, logs: KeptLogs, keep: str, *, is_told: bool
 ) -> None:
     result = memguard.run("-t", 80, *HOG, env={"MEMGUARD_KEEP": keep})
     assert result.status == 137
@@ -80,7 +81,7 @@ def test_a_kill_says_where_to_look_when_there_is_something_to_see(
     assert len(logs()) == int(keep)
 
 
-def test_a_quiet_run_is_kept_and_says_nothing(memguard: Memguard, logs: Kept) -> None:
+def test_a_quiet_run_is_kept_and_says_nothing(memguard: Memguard, logs: KeptLogs) -> None:
     result = memguard.run("sh", "-c", "exit 3")
     assert (result.status, result.err) == (3, "")
     (run,) = logs()
@@ -88,7 +89,9 @@ def test_a_quiet_run_is_kept_and_says_nothing(memguard: Memguard, logs: Kept) ->
 
 
 @pytest.mark.parametrize("umask", ["0", "0777"])
-def test_folder_and_files_are_the_users_alone_whatever_the_umask(memguard: Memguard, logs: Kept, umask: str) -> None:
+def test_folder_and_files_are_the_users_alone_whatever_the_umask(
+    memguard: Memguard, logs: KeptLogs, umask: str
+) -> None:
     with_umask = ["sh", "-c", f'umask {umask}; exec "$@"', "sh"]
     assert memguard.start_as([*with_umask, *MEMGUARD_TEST], "true").wait().status == 0
     for part in (logs.state, logs.folder.parent, logs.folder):
@@ -97,31 +100,31 @@ def test_folder_and_files_are_the_users_alone_whatever_the_umask(memguard: Memgu
     assert stat.S_IMODE((logs.folder / name).stat().st_mode) == 0o600
 
 
-def test_a_log_that_was_asked_for_is_written_too(memguard: Memguard, logs: Kept) -> None:
+def test_a_log_that_was_asked_for_is_written_too(memguard: Memguard, logs: KeptLogs) -> None:
     memguard.run("-l", "memory.log", "true")
     assert [line["event"] for line in memguard.log_lines()] == ["started", "finished"]
     assert logs.lines() == memguard.log_lines()
 
 
 @pytest.mark.parametrize("keep", ["0", "false", "off"])
-def test_who_wants_none_gets_none(memguard: Memguard, logs: Kept, keep: str) -> None:
+def test_who_wants_none_gets_none(memguard: Memguard, logs: KeptLogs, keep: str) -> None:
     memguard.run("true", env={"MEMGUARD_KEEP": keep})
     assert not logs.state.exists()
 
 
-def test_the_file_can_say_so_too(memguard: Memguard, logs: Kept) -> None:
+def test_the_file_can_say_so_too(memguard: Memguard, logs: KeptLogs) -> None:
     (memguard.folder / "pyproject.toml").write_text("[tool.memguard]\nkeep = false\n")
     memguard.run("true")
     assert not logs.state.exists()
 
 
-def test_only_so_many_are_kept_the_newest(memguard: Memguard, logs: Kept) -> None:
+def test_only_so_many_are_kept_the_newest(memguard: Memguard, logs: KeptLogs) -> None:
     for number in range(5):
         memguard.run("sh", "-c", f"exit {number}", env={"MEMGUARD_KEEP": "3"})
     assert [run.exit_status for run in logs()] == [4, 3, 2]
 
 
-def test_runs_of_another_folder_are_not_pushed_out(memguard: Memguard, logs: Kept) -> None:
+def test_runs_of_another_folder_are_not_pushed_out(memguard: Memguard, logs: KeptLogs) -> None:
     other = memguard.folder / "other"
     other.mkdir()
     memguard.run("false", cwd=other)
@@ -130,7 +133,7 @@ def test_runs_of_another_folder_are_not_pushed_out(memguard: Memguard, logs: Kep
     assert [run.directory for run in logs()] == [str(memguard.folder), str(other)]
 
 
-def test_the_log_of_a_run_that_still_writes_is_never_removed(memguard: Memguard, logs: Kept) -> None:
+def test_the_log_of_a_run_that_still_writes_is_never_removed(memguard: Memguard, logs: KeptLogs) -> None:
     running = memguard.start("-i", 0.1, *HOLD)
     wait_for(lambda: [run for run in logs() if run.state == past_runs.RUNNING], "the kept log")
     for _ in range(3):
@@ -142,7 +145,7 @@ def test_the_log_of_a_run_that_still_writes_is_never_removed(memguard: Memguard,
     assert logs()[-1].verdict == "interrupted"
 
 
-def test_a_guard_that_was_killed_leaves_a_run_without_end(memguard: Memguard, logs: Kept) -> None:
+def test_a_guard_that_was_killed_leaves_a_run_without_end(memguard: Memguard, logs: KeptLogs) -> None:
     run = memguard.start("-i", 0.1, *HOLD)
     wait_for(logs, "the kept log")
     psutil.Process(run.guard()).kill()
@@ -153,7 +156,7 @@ def test_a_guard_that_was_killed_leaves_a_run_without_end(memguard: Memguard, lo
     assert [run.command for run in logs()] == ["true"]
 
 
-def test_what_was_seen_before_the_file_was_created_is_in_it(memguard: Memguard, logs: Kept) -> None:
+def test_what_was_seen_before_the_file_was_created_is_in_it(memguard: Memguard, logs: KeptLogs) -> None:
     run = memguard.start("-i", 0.05, *HOLD)
     wait_for(logs.names, "the kept log")
     run.process.terminate()
@@ -163,7 +166,7 @@ def test_what_was_seen_before_the_file_was_created_is_in_it(memguard: Memguard, 
     assert len(snapshots) > 1
 
 
-def test_many_runs_at_once_leave_whole_logs_and_as_many_as_wanted(memguard: Memguard, logs: Kept) -> None:
+def test_many_runs_at_once_leave_whole_logs_and_as_many_as_wanted(memguard: Memguard, logs: KeptLogs) -> None:
     runs = [memguard.start("sh", "-c", f"exit {number}", env={"MEMGUARD_KEEP": "5"}) for number in range(12)]
     for run in runs:
         assert run.wait().err == ""
@@ -174,7 +177,7 @@ def test_many_runs_at_once_leave_whole_logs_and_as_many_as_wanted(memguard: Memg
 
 
 @linux
-def test_the_command_does_not_inherit_it(memguard: Memguard, logs: Kept) -> None:
+def test_the_command_does_not_inherit_it(memguard: Memguard, logs: KeptLogs) -> None:
     result = memguard.run("sh", "-c", "sleep 1.2; ls -l /proc/self/fd", env={"MEMGUARD_INTERVAL": "0.1"})
     assert logs.names()
     assert "memguard/runs" not in result.out
@@ -205,7 +208,7 @@ UNWRITABLE = pytest.mark.parametrize("spoil", [file_in_place, file_below, loop, 
 
 @UNWRITABLE
 def test_a_folder_that_cannot_be_written_is_no_word_and_no_gap_in_the_guard(
-    memguard: Memguard, logs: Kept, spoil: Any
+    memguard: Memguard, logs: KeptLogs, spoil: Any
 ) -> None:
     spoil(logs.state)
     quiet = memguard.run("-i", 0.05, "sh", "-c", "sleep 1.2; exit 4")
@@ -216,7 +219,7 @@ def test_a_folder_that_cannot_be_written_is_no_word_and_no_gap_in_the_guard(
 
 
 @UNWRITABLE
-def test_why_is_told_to_whoever_asks(logs: Kept, spoil: Any) -> None:
+def test_why_is_told_to_whoever_asks(logs: KeptLogs, spoil: Any) -> None:
     from pytest_memguard.outputs.log.folder import trouble
 
     spoil(logs.state)
@@ -260,11 +263,11 @@ def test_on_a_full_disk_there_is_no_word_and_no_empty_log(memguard: Memguard) ->
 
 
 def test_it_is_where_platformdirs_has_it() -> None:
-    assert folder({"HOME": "/home/ann"}, "linux") == "/home/ann/.local/state/memguard/runs"
-    assert folder({"HOME": "/home/ann", "XDG_STATE_HOME": "/s/"}, "linux") == "/s/memguard/runs"
-    assert folder({"HOME": "/home/ann", "XDG_STATE_HOME": "s"}, "linux") == "/home/ann/.local/state/memguard/runs"
-    assert folder({"HOME": "/Users/ann"}, "darwin") == "/Users/ann/Library/Application Support/memguard/runs"
-    assert folder({"HOME": "ann"}, "linux") == folder({}, "darwin") == ""
+    assert runs_folder({"HOME": "/home/ann"}, "linux") == "/home/ann/.local/state/memguard/runs"
+    assert runs_folder({"HOME": "/home/ann", "XDG_STATE_HOME": "/s/"}, "linux") == "/s/memguard/runs"
+    assert runs_folder({"HOME": "/home/ann", "XDG_STATE_HOME": "s"}, "linux") == "/home/ann/.local/state/memguard/runs"
+    assert runs_folder({"HOME": "/Users/ann"}, "darwin") == "/Users/ann/Library/Application Support/memguard/runs"
+    assert runs_folder({"HOME": "ann"}, "linux") == runs_folder({}, "darwin") == ""
 
 
 def make_logs(place: Path, *, started: list[float], directory: str = "/shop", size: int = 10) -> list[str]:
@@ -356,7 +359,7 @@ def test_what_is_no_log_is_left_out_and_named(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_over_before_the_first_snapshot_has_a_history_all_the_same(
-    memguard: Memguard, logs: Kept
+    memguard: Memguard, logs: KeptLogs
 ) -> None:
     words = program("hog.py", "--mb", 200, "--rate", 100)
     assert memguard.run("-t", 150, "-i", 60, "-l", "memory.log", *words).status == 137
@@ -367,7 +370,7 @@ def test_a_run_that_is_over_before_the_first_snapshot_has_a_history_all_the_same
     assert "snapshot" not in [line["event"] for line in memguard.log_lines()]
 
 
-def test_a_tree_that_does_nothing_has_only_the_snapshots_that_are_due(memguard: Memguard, logs: Kept) -> None:
+def test_a_tree_that_does_nothing_has_only_the_snapshots_that_are_due(memguard: Memguard, logs: KeptLogs) -> None:
     run = memguard.start("-i", 1, *HOLD)
     memguard.ready("ready")
     wait_for(lambda: logs.names() and len(logs.lines()) > 4, "some snapshots")
@@ -396,7 +399,7 @@ exec(code, {"__name__": "__main__"})
 
 
 @both_readers
-def test_a_home_that_hangs_does_not_hold_up_the_guarding(memguard: Memguard, logs: Kept) -> None:
+def test_a_home_that_hangs_does_not_hold_up_the_guarding(memguard: Memguard, logs: KeptLogs) -> None:
     over = memguard.folder / "over"
     words = [sys.executable, "-c", HANGING, str(logs.state), str(over), MEMGUARD_TEST[-1]]
     hog = python(
@@ -416,7 +419,7 @@ time.sleep(60)
     assert "memguard report" not in result.own
 
 
-def test_a_home_that_was_slow_has_all_of_it_in_the_end(memguard: Memguard, logs: Kept) -> None:
+def test_a_home_that_was_slow_has_all_of_it_in_the_end(memguard: Memguard, logs: KeptLogs) -> None:
     over = memguard.folder / "over"
     words = [sys.executable, "-c", HANGING, str(logs.state), str(over), MEMGUARD_TEST[-1]]
     run = memguard.start_as(words, "-i", "0.05", *python(RECORDER))

@@ -108,7 +108,7 @@ def test_a_quiet_guard_does_not_load_what_only_a_kill_needs(memguard: Memguard) 
 @linux
 def test_what_keeps_a_log_is_loaded_when_all_is_over(memguard: Memguard) -> None:
     loaded = record(memguard, "/bin/true").in_order()
-    writes = loaded.index("pytest_memguard.outputs.log.file_sink")
+    writes = loaded.index("pytest_memguard.outputs.log.lines")
     assert not [name for name in loaded[writes:] if name.startswith(("pytest_memguard.engine", "pytest_memguard.proc"))]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 
-from pytest_memguard.outputs.log import timeline
+from pytest_memguard.outputs.log.timeline import timeline
 
 from . import github_annotations, github_summary
 
@@ -65,7 +65,7 @@ def tell_run(console: Console, run: Run, outcome: Outcome, points: Sequence[tupl
         return
     summary = ""
     if incident.level == ERROR:
-        points = timeline.read(run.log, run.identifier, points)
+        points = timeline(run.log, run.identifier, points)
         summary = github_summary.of_run(run, outcome, incident, points)
     _tell(console, [incident], summary, os.environ, root="")
 

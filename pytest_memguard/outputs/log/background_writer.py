@@ -16,7 +16,7 @@ STACK = 256 << 10  # bytes of address space; 12 KB of it are touched
 MOST_WAITING = 50  # pieces of work kept for a disk that hangs: 50 snapshots of 1 KB
 
 
-class Scribe:
+class BackgroundWriter:
     """Does pieces of work one after the other, in a thread."""
 
     def __init__(self) -> None:

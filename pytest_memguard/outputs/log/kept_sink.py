@@ -6,13 +6,13 @@ created, until the run is a second old or over, and nothing at all is said when 
 
 from __future__ import annotations
 
+from . import folder
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from pytest_memguard.events import Outcome, Run, Snapshot
 
-    from .background_writer import Scribe
+    from .background_writer import BackgroundWriter
 
 YOUNG = 1.0  # seconds in which nothing is written: `memguard-test true` in a loop costs one write a run
 FULL = 2000  # snapshots until a long run's log is thinned: an hour and 40 minutes, 2 MB at the default interval
@@ -20,25 +20,10 @@ PATIENCE = 2.0  # seconds at the end of a run for a disk that is slow; whoever w
 NEW_HIGH = 1.02  # a snapshot so many times the highest is never left out
 
 
-def folder(environ: Mapping[str, str], platform: str) -> str:
-    """Return the folder of kept logs, "" where there is none (no home). `platform` is as in sys.platform.
-
-    The places are platformdirs' (user_state_dir), XDG_STATE_HOME first on each system. A relative path is to be
-    ignored (XDG Base Directory Specification).
-    """
-    base = environ.get("XDG_STATE_HOME", "")
-    if not base.startswith("/"):
-        home = environ.get("HOME", "")
-        if not home.startswith("/"):
-            return ""
-        base = home.rstrip("/") + ("/Library/Application Support" if platform == "darwin" else "/.local/state")
-    return base.rstrip("/") + "/memguard/runs"
-
-
-class Kept:
+class KeptLogSink:
     """A sink that keeps the log of one run. It never says anything; after any fault but a full disk it gives up.
 
-    The guard makes the lines; a thread (`scribe`) writes them, so that a home that hangs does not hold up the guarding.
+    The guard makes the lines; a thread (`writer`) writes them, so that a home that hangs does not hold up the guarding.
     """
 
     def __init__(self, place: str, keep: int) -> None:
@@ -50,7 +35,7 @@ class Kept:
         self._waiting: list[Snapshot] = []
         self._last = float("-inf")  # when the last snapshot was taken, as its `elapsed`
         self._highest = 0.0
-        self._scribe: Scribe | None = None
+        self._writer: BackgroundWriter | None = None
         # What follows is the thread's, once there is one.
         self._opening = b""  # the first line, until it is written
         self._name = ""
@@ -95,50 +80,48 @@ class Kept:
         try:  # no descriptor may be left to import with, or memguard is just being updated
             from pytest_memguard.jsonline import encode
 
-            from . import background_writer, file_sink
-            from . import folder as runfolder
+            from . import background_writer, lines
+
+            if self._writer is None:
+                self._name = folder.name_for(self._run.started, self._run.directory)
         except (ImportError, OSError):
             self._gave_up = True
             return
-        if self._scribe is None:
-            self._scribe = background_writer.Scribe()
-            self._opening = encode(file_sink.opening(self._run))
-            self._name = runfolder.name_for(self._run.started, self._run.directory)
-        lines = [file_sink.fields(snapshot) for snapshot in waiting]
+        if self._writer is None:
+            self._writer = background_writer.BackgroundWriter()
+            self._opening = encode(lines.opening(self._run))
+        written = [lines.fields(snapshot) for snapshot in waiting]
         if end is None:
-            data = b"".join(map(encode, lines))
-            self._scribe.give(lambda: self._put(data))
+            data = b"".join(map(encode, written))
+            self._writer.give(lambda: self._put(data))
             return
-        data = b"".join(map(encode, [*lines, file_sink.ending(*end)]))
-        self._scribe.finish(lambda: self._put_last(data), PATIENCE)
+        data = b"".join(map(encode, [*written, lines.ending(*end)]))
+        self._writer.finish(lambda: self._put_last(data), PATIENCE)
 
     def _put(self, data: bytes) -> bool:
         """Write whole lines with one write(2); return whether that was done."""
-        from . import file_sink
-        from . import folder as runfolder
+        from . import lines
 
         if self._gave_up:
             return False
         try:
             if self._descriptor < 0:
-                self._descriptor = runfolder.create(self._folder, self._name)
-        except (OSError, ValueError):
+                self._descriptor = folder.create(self._folder, self._name)
+        except (OSError, ValueError, ImportError):
             self._gave_up = True
             return False
         try:
-            file_sink.append(self._descriptor, self._opening + data)
+            lines.append(self._descriptor, self._opening + data)
         except OSError:  # a full disk may have room again; the first line is needed then
             return False
         self._opening = b""
         return True
 
     def _put_last(self, data: bytes) -> None:
-        from . import folder as runfolder
-
         is_written = self._put(data)
         if self._descriptor < 0:
             return
-        runfolder.close(self._descriptor, self._folder, self._name, is_empty=bool(self._opening))
+        folder.close(self._descriptor, self._folder, self._name, is_empty=bool(self._opening))
         self._descriptor = -1
         self._is_complete = is_written
-        runfolder.prune(self._folder, self._keep, self._name)
+        folder.prune(self._folder, self._keep, self._name)

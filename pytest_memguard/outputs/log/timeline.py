@@ -8,6 +8,8 @@ import sys
 from pytest_memguard.jsonline import decode
 from pytest_memguard.units import MB
 
+from .folder import is_name, runs_folder
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -17,7 +19,7 @@ LOOKED_AT = 50  # kept logs, from the newest on: others may have been started si
 BEGINNING = 8192  # bytes of a kept log, in which its run is named
 
 
-def read(log: str | None, run: str, last: Sequence[tuple[float, int]] = ()) -> list[tuple[float, int]]:
+def timeline(log: str | None, run: str, last: Sequence[tuple[float, int]] = ()) -> list[tuple[float, int]]:
     """Return the points of a run; `last` are those of its end, closer to each other than a log has them."""
     points: list[tuple[float, int]] = []
     for path in [log] if log else kept(run):
@@ -31,13 +33,10 @@ def read(log: str | None, run: str, last: Sequence[tuple[float, int]] = ()) -> l
 
 def kept(run: str) -> Iterator[str]:
     """Yield the log that was kept of a run, if there is one."""
-    from . import folder as runfolder
-    from .kept_sink import folder
-
-    place = folder(os.environ, sys.platform)
+    place = runs_folder(os.environ, sys.platform)
     wanted = f'"run": "{run}"'.encode()
     try:
-        names = sorted(filter(runfolder.is_name, os.listdir(place or "/nowhere")), reverse=True)[:LOOKED_AT]
+        names = sorted(filter(is_name, os.listdir(place or "/nowhere")), reverse=True)[:LOOKED_AT]
     except OSError:
         return
     for name in names:

@@ -7,7 +7,7 @@ import sys
 import time
 
 from pytest_memguard.jsonline import decode, encode
-from pytest_memguard.outputs.log.kept_sink import folder
+from pytest_memguard.outputs.log.folder import runs_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,5 +47,5 @@ def last(environ: Mapping[str, str]) -> tuple[float, list[str]] | None:
 
 def place(environ: Mapping[str, str]) -> str:
     """Return the file, beside the kept logs; "" where there is no home."""
-    logs = folder(environ, sys.platform)
+    logs = runs_folder(environ, sys.platform)
     return f"{os.path.dirname(logs)}/notification-failed.json" if logs else ""

@@ -15,7 +15,7 @@ from pytest_memguard.config.pyproject import find_config
 from pytest_memguard.config.settings import PYTEST
 from pytest_memguard.environ import READER
 from pytest_memguard.errors import MemguardError, printable, reason_of
-from pytest_memguard.outputs.log import kept_sink
+from pytest_memguard.outputs.log.folder import runs_folder
 from pytest_memguard.units import format_seconds, format_size
 
 from .findings import PROBLEM, Check, CheckContext, Finding, note, ok, problem
@@ -126,7 +126,7 @@ def _kept(context: CheckContext) -> list[Finding]:
         return []
     if not settings.keep:
         return [ok(name, f"none ({printable(settings.source('keep'))}): `memguard report` needs a log's name")]
-    place = kept_sink.folder(context.environ, sys.platform)
+    place = runs_folder(context.environ, sys.platform)
     consequence = "runs are not kept, so `memguard runs` and `memguard report` know none"
     if not place:
         return [note(name, f"no place for them: {consequence}", "set HOME or XDG_STATE_HOME")]

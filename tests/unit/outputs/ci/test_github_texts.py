@@ -15,7 +15,9 @@ from pytest_memguard import events
 from pytest_memguard.jsonline import encode
 from pytest_memguard.outputs.ci import event as incident
 from pytest_memguard.outputs.ci.providers import github_annotations, github_summary
-from pytest_memguard.outputs.log import folder, timeline
+from pytest_memguard.outputs.log import folder
+from pytest_memguard.outputs.log import timeline as timelines
+from pytest_memguard.outputs.log.timeline import timeline
 
 LETTERS = some.characters(codec="utf-8")
 
@@ -153,9 +155,9 @@ def test_the_history_of_a_run_is_found_among_others_in_a_damaged_log(tmp_path):
     others = lines_of("other", (0.0, 0, "started"), (3.0, 999, "snapshot"))
     data = b"".join(map(encode, [*others, *mine])) + b'{"run": "mine", "event": "snap\n["mine"]\n\xff mine\n' + b"mine"
     log.write_bytes(data)
-    assert timeline.read(str(log), "mine") == [(0.0, 0), (3.0, 50 * MB), (6.0, 70 * MB)]
+    assert timeline(str(log), "mine") == [(0.0, 0), (3.0, 50 * MB), (6.0, 70 * MB)]
     last = [(4.0, 60 * MB), (7.0, 90 * MB)]
-    assert timeline.read(str(log), "mine", last) == [(0.0, 0), (3.0, 50 * MB), *last]
+    assert timeline(str(log), "mine", last) == [(0.0, 0), (3.0, 50 * MB), *last]
 
 
 def test_the_log_that_was_kept_is_found_by_its_run(tmp_path, monkeypatch):
@@ -167,8 +169,8 @@ def test_the_log_that_was_kept_is_found_by_its_run(tmp_path, monkeypatch):
         points = lines_of(run, (0.0, 0, "started"), (3.0, 50 + number, "snapshot"), (6.0, 70, "snapshot"))
         (place / name).write_bytes(b"".join(map(encode, points)))
     (place / "note.txt").write_text('"run": "mine"')
-    assert timeline.read("", "mine") == [(0.0, 0), (3.0, 51 * MB), (6.0, 70 * MB)]
-    assert timeline.read(None, "nobody's") == []
+    assert timeline("", "mine") == [(0.0, 0), (3.0, 51 * MB), (6.0, 70 * MB)]
+    assert timeline(None, "nobody's") == []
 
 
 def test_without_a_readable_log_the_last_seconds_are_all(tmp_path, monkeypatch):
@@ -176,13 +178,13 @@ def test_without_a_readable_log_the_last_seconds_are_all(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "pipe")
     last = [(4.0, 60 * MB), (7.0, 90 * MB)]
     for log in (None, "", str(tmp_path / "none"), str(tmp_path), str(tmp_path / "pipe")):
-        assert timeline.read(log, "mine", last) == last
+        assert timeline(log, "mine", last) == last
 
 
 def test_of_a_very_long_log_only_the_end_is_read(tmp_path, monkeypatch):
     log = tmp_path / "memory.log"
     log.write_bytes(b"".join(map(encode, lines_of("mine", *[(float(second), 1, "snapshot") for second in range(100)]))))
-    monkeypatch.setattr(timeline, "READ_AT_MOST", 500)
-    found = timeline.read(str(log), "mine")
+    monkeypatch.setattr(timelines, "READ_AT_MOST", 500)
+    found = timeline(str(log), "mine")
     assert 2 < len(found) < 10
     assert found[-1] == (99.0, MB)

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from pytest_memguard import events
 from pytest_memguard.jsonline import encode
-from pytest_memguard.outputs.log.file_sink import COMMAND_SHOWN, Log, fields
+from pytest_memguard.outputs.log.file_sink import LogSink
+from pytest_memguard.outputs.log.lines import COMMAND_SHOWN, fields
 from pytest_memguard.processes.command_line import display, shorten
 
 GUIDE = ["timestamp", "pgid", "memoryMB", "processCount", "processes", "thresholdMB"]
@@ -55,7 +56,7 @@ def test_a_snapshot_has_the_guides_fields_with_their_names_and_types():
 
 
 def test_every_event_is_the_same_kind_of_line(path, heard):
-    log = Log(str(path), heard.console)
+    log = LogSink(str(path), heard.console)
     log.memguard_started(a_run())
     log.memguard_snapshot(a_snapshot())
     log.memguard_warning(a_snapshot(events.WARNING))
@@ -77,14 +78,14 @@ def test_every_event_is_the_same_kind_of_line(path, heard):
 def test_the_log_is_for_its_owner_only_whatever_the_umask(path, heard):
     before = os.umask(0)
     try:
-        Log(str(path), heard.console)
+        LogSink(str(path), heard.console)
     finally:
         os.umask(before)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_each_line_is_one_write(path, heard, monkeypatch):
-    log = Log(str(path), heard.console)
+    log = LogSink(str(path), heard.console)
     written, write = [], os.write
     monkeypatch.setattr(os, "write", lambda descriptor, data: written.append(data) or write(descriptor, data))
     log.memguard_started(a_run())
@@ -109,13 +110,13 @@ def test_whatever_commands_are_called_a_line_is_one_line_of_valid_json(arguments
 
 def test_folders_on_the_way_are_made(tmp_path, heard):
     path = tmp_path / "fossils" / "deep" / "memory.log"
-    Log(str(path), heard.console).memguard_snapshot(a_snapshot())
+    LogSink(str(path), heard.console).memguard_snapshot(a_snapshot())
     assert len(lines(path)) == 1
 
 
 def test_what_is_there_stays_and_half_a_line_before_gets_an_end(path, heard):
     path.write_text('{"whole": 1}\n{"half": ')
-    Log(str(path), heard.console).memguard_snapshot(a_snapshot())
+    LogSink(str(path), heard.console).memguard_snapshot(a_snapshot())
     before = path.read_text().splitlines()
     assert before[:2] == ['{"whole": 1}', '{"half": ']
     assert json.loads(before[2])["memoryMB"] == 650
@@ -124,7 +125,7 @@ def test_what_is_there_stays_and_half_a_line_before_gets_an_end(path, heard):
 
 def test_a_whole_line_before_gets_no_empty_one_after_it(path, heard):
     path.write_text('{"whole": 1}\n')
-    Log(str(path), heard.console).memguard_snapshot(a_snapshot())
+    LogSink(str(path), heard.console).memguard_snapshot(a_snapshot())
     assert len(lines(path)) == 2
 
 
@@ -140,23 +141,23 @@ def assert_warned_once(heard, log, *reasons):
 
 
 def test_a_folder_as_log_is_a_warning(tmp_path, heard):
-    assert_warned_once(heard, Log(str(tmp_path), heard.console), "Is a directory")
+    assert_warned_once(heard, LogSink(str(tmp_path), heard.console), "Is a directory")
 
 
 def test_a_file_as_folder_is_a_warning(path, heard):
     path.write_text("")
-    assert_warned_once(heard, Log(str(path / "memory.log"), heard.console), "Not a directory", "File exists")
+    assert_warned_once(heard, LogSink(str(path / "memory.log"), heard.console), "Not a directory", "File exists")
 
 
 def test_a_fifo_that_nobody_reads_is_a_warning_and_nothing_waits(path, heard):
     os.mkfifo(path)
-    assert_warned_once(heard, Log(str(path), heard.console), "No such device", "Device not configured")
+    assert_warned_once(heard, LogSink(str(path), heard.console), "No such device", "Device not configured")
 
 
 def test_a_fifo_that_somebody_reads_gets_the_lines(path, heard):
     os.mkfifo(path)
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    Log(str(path), heard.console).memguard_snapshot(a_snapshot())
+    LogSink(str(path), heard.console).memguard_snapshot(a_snapshot())
     assert json.loads(os.read(reader, 1 << 16))["memoryMB"] == 650
     os.close(reader)
 
@@ -164,7 +165,7 @@ def test_a_fifo_that_somebody_reads_gets_the_lines(path, heard):
 def test_a_fifo_whose_reader_is_slow_holds_nothing_up(path, heard):
     os.mkfifo(path)
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    log = Log(str(path), heard.console)
+    log = LogSink(str(path), heard.console)
     for _ in range(1000):
         log.memguard_snapshot(a_snapshot())
     assert heard.text().count("\n") == 1
@@ -174,13 +175,13 @@ def test_a_fifo_whose_reader_is_slow_holds_nothing_up(path, heard):
 def test_a_fifo_whose_reader_went_away_is_a_warning(path, heard):
     os.mkfifo(path)
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    log = Log(str(path), heard.console)
+    log = LogSink(str(path), heard.console)
     os.close(reader)
     assert_warned_once(heard, log, "Broken pipe")
 
 
 def test_a_path_with_a_nul_is_a_warning(heard):
-    log = Log("a\0b", heard.console)
+    log = LogSink("a\0b", heard.console)
     log.memguard_snapshot(a_snapshot())
     assert "warning" in heard.text()
 
@@ -189,12 +190,12 @@ def test_a_path_with_a_nul_is_a_warning(heard):
 def test_a_file_that_may_not_be_written_is_a_warning(path, heard):
     path.write_text("")
     path.chmod(0o400)
-    assert_warned_once(heard, Log(str(path), heard.console), "Permission denied")
+    assert_warned_once(heard, LogSink(str(path), heard.console), "Permission denied")
 
 
 @linux
 def test_a_device_that_is_always_full_is_a_warning(heard):
-    assert_warned_once(heard, Log("/dev/full", heard.console), "No space left")
+    assert_warned_once(heard, LogSink("/dev/full", heard.console), "No space left")
 
 
 @pytest.fixture
@@ -211,7 +212,7 @@ def small_disk(tmp_path):
 
 @linux
 def test_a_full_disk_leaves_whole_lines_a_warning_and_writes_again_when_there_is_room(small_disk, heard):
-    log = Log(str(small_disk / "memory.log"), heard.console)
+    log = LogSink(str(small_disk / "memory.log"), heard.console)
     filler = small_disk / "filler"
     filler.write_bytes(b"x" * 56 * 1024)
     for _ in range(40):
@@ -231,8 +232,8 @@ import sys
 sys.path[:0] = [sys.argv[2], sys.argv[3]]
 from facts import a_process, a_run, a_snapshot
 from pytest_memguard.outputs.console import Console
-from pytest_memguard.outputs.log.file_sink import Log
-log = Log(sys.argv[1], Console())
+from pytest_memguard.outputs.log.file_sink import LogSink
+log = LogSink(sys.argv[1], Console())
 for number in range(300):
     processes = [a_process(pid, "x" * 60, number) for pid in range(number % 9)]
     log.memguard_snapshot(a_snapshot(run=a_run(identifier=sys.argv[4]), processes=processes))
