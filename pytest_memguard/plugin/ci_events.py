@@ -1,32 +1,32 @@
-"""GitHub Actions: what is annotated of a guarded session, collected from reports as they come in.
+"""What a CI is told of a guarded session, collected from reports as they come in.
 
-Registered only there, in the process that has the terminal: reports of workers carry what is needed. All of it is told
-at the very end, when the terminal's last line is out: an annotation has to begin its line.
+Registered only where a CI shows it, in the process that has the terminal: reports of workers carry what is needed. All
+of it is told at the very end, when the terminal's last line is out: what a CI reads has to begin its line.
 """
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from pytest_memguard.breach import Breach
-from pytest_memguard.outputs.ci.event import ERROR, WARNING, Incident, file_of, of_breach, of_kernel_kill
+from pytest_memguard.outputs.ci.event import ERROR, WARNING, CiEvent, file_of, of_breach, of_kernel_kill
 from pytest_memguard.units import UNLIMITED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pytest_memguard.outputs.ci.plain import Plain
+
     from .session import Session
 
 
-class Incidents:
+class CiReporter:
     """The hooks, and the telling."""
 
-    def __init__(self, config: pytest.Config, session: Session) -> None:
+    def __init__(self, config: pytest.Config, session: Session, provider: Plain) -> None:
         self._config = config
         self._session = session
-        self._found: list[Incident] = []
-        self._environ = dict(os.environ)  # tests may change it, and leave it so
+        self._provider = provider
+        self._found: list[CiEvent] = []
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -50,19 +50,17 @@ class Incidents:
         reporter = self._config.pluginmanager.getplugin("terminalreporter")
         if reporter is not None:
             reporter.flush()  # what follows has to begin a line where stderr joins stdout; pytest 9 does so itself
-        from pytest_memguard.outputs.ci import providers
         from pytest_memguard.outputs.console import Console
-        from pytest_memguard.outputs.log.timeline import timeline
 
         limit, _ = self._session.limit()
         guard = self._session.link.guard
-        providers.tell_session(
+        self._provider.tell_session(
             Console(),
             self._found,
-            self._environ,
             root=str(self._config.rootpath),
             limit=0 if limit == UNLIMITED else limit,
-            points=timeline(guard.get("log", ""), str(guard.get("run", ""))),
+            log=guard.get("log"),
+            run=str(guard.get("run", "")),
         )
 
     def _keep(self, report: pytest.TestReport | pytest.CollectReport, file: str, line: int) -> None:

@@ -7,6 +7,7 @@ import os
 import pytest
 
 from pytest_memguard.errors import MemguardError, reason_of
+from pytest_memguard.outputs.ci import providers
 
 from .session import Session
 
@@ -86,12 +87,13 @@ def guard(config: pytest.Config, plan: Plan, shared: dict[str, Any] | None, name
     if plan.report or spool is not None:
         config.pluginmanager.register(Finished(summary), name + "-finished")
     config.add_cleanup(summary.close)
-    if os.environ.get("GITHUB_ACTIONS") == "true":
-        from .ci_events import Incidents
+    provider = providers.choose(os.environ)
+    if provider.wants_sessions:
+        from .ci_events import CiReporter
 
-        incidents = Incidents(config, session)
-        config.pluginmanager.register(incidents, name + "-incidents")
-        config.add_cleanup(incidents.close)  # cleanups run in reverse: before the guard is told goodbye
+        reporter = CiReporter(config, session, provider)
+        config.pluginmanager.register(reporter, name + "-ci")
+        config.add_cleanup(reporter.close)  # cleanups run in reverse: before the guard is told goodbye
 
 
 def _distributes(config: pytest.Config) -> bool:

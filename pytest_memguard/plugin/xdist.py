@@ -120,7 +120,7 @@ class Controller:
                 f"worker {self._last_dead} died while running {crashitem}, and the kernel's OOM killer was at work, "
                 f"not memguard; evidence: {death.evidence}; peak seen {format_size(death.peak)}"
             )
-            report.memguard_kernel = report.longrepr  # type: ignore[attr-defined]  # for `incidents`
+            report.memguard_kernel = report.longrepr  # type: ignore[attr-defined]  # for `ci_events`
         else:
             report.longrepr = (
                 f"{report.longrepr}: not killed by memguard, and nothing tells of the kernel's OOM killer (a crash?); "

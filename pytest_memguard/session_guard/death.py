@@ -27,9 +27,9 @@ RECORD = "last-death.json"
 
 def tell(console: Console, hello: Hello, death: Death, running: list[Death], killed: int) -> None:
     """Print and write how a session died. `hello` is what it told, `running` are the processes that had a test."""
-    from pytest_memguard.outputs.ci.providers import print_lines
+    from pytest_memguard.outputs.ci import providers
 
-    print_lines(console, lines(death, running, killed), f"pytest_{death.pid}", killed=True)
+    providers.choose(os.environ).print_lines(console, lines(death, running, killed), f"pytest_{death.pid}", killed=True)
     tests = [other.test for other in running if other.test]
     text = [summary(death), *(describe(death.breach) if death.breach is not None else [])]
     path = _write_record(hello.cache, {**death.to_json(), "running": tests, "time": time.time()})
@@ -59,15 +59,12 @@ def tell_ci(
 ) -> None:
     """Tell a CI of the death, and of the limits that were passed before it: pytest itself cannot do so any more."""
     from pytest_memguard.outputs.ci import providers
-    from pytest_memguard.outputs.log.timeline import timeline
-
-    if providers.which(os.environ) != providers.GITHUB:
-        return
     from pytest_memguard.outputs.ci.event import ERROR, of_breach, of_death
 
-    incidents = [of_death(death, running), *(of_breach(breach, ERROR) for breach in earlier)]
-    points = timeline(run.log, run.identifier, points)
-    providers.tell_session(console, incidents, os.environ, root=hello.root, limit=run.limit, points=points)
+    events = [of_death(death, running), *(of_breach(breach, ERROR) for breach in earlier)]
+    providers.choose(os.environ).tell_session(
+        console, events, root=hello.root, limit=run.limit, log=run.log, run=run.identifier, points=points
+    )
 
 
 def _write_record(folder: str, record: dict[str, object]) -> str:

@@ -163,8 +163,9 @@ def _report(
 
         lines = report(run, outcome, verbose=settings.verbose)
         killed = outcome.verdict in (events.MEMORY, events.KERNEL_OOM)
-        providers.print_lines(console, lines, run.identifier, killed=killed)
-        providers.tell_run(console, run, outcome, points)
+        provider = providers.choose(os.environ)
+        provider.print_lines(console, lines, run.identifier, killed=killed)
+        provider.tell_run(console, run, outcome, points)
 
 
 def _open_notices(settings: Settings, run: events.Run, tree: Tree) -> Notices:

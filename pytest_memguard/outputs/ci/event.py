@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ERROR, WARNING, NOTICE = "error", "warning", "notice"
 
 
-class Incident:
+class CiEvent:
     """Something that a CI should show: how bad, in a few words, in full, and the test it is about.
 
     `test` is a nodeid, "" where there is none; `file` is that of the test, relative to pytest's root folder, and `line`
@@ -50,7 +50,7 @@ def file_of(nodeid: str) -> str:
     return nodeid.partition("::")[0]
 
 
-def of_run(run: Run, outcome: Outcome) -> Incident | None:
+def of_run(run: Run, outcome: Outcome) -> CiEvent | None:
     """Return what a CI is told of a run; None after a healthy one, and when somebody interrupted it."""
     lines = postmortem.report(run, outcome, verbose=False)
     if outcome.verdict == events.MEMORY:
@@ -59,19 +59,19 @@ def of_run(run: Run, outcome: Outcome) -> Incident | None:
             return None
         short = outcome.breach.shortage
         why = f": {short.place} ran short of memory" if short is not None else ""
-        return Incident(ERROR, f"memguard stopped a command{why}", lines)
+        return CiEvent(ERROR, f"memguard stopped a command{why}", lines)
     if outcome.verdict == events.KERNEL_OOM:
-        return Incident(ERROR, "the kernel's OOM killer was at work", lines)
+        return CiEvent(ERROR, "the kernel's OOM killer was at work", lines)
     if outcome.survivors:
-        return Incident(WARNING, "memguard could not stop all processes", lines)
+        return CiEvent(WARNING, "memguard could not stop all processes", lines)
     if outcome.leftovers and outcome.verdict != events.INTERRUPTED:
-        return Incident(NOTICE, "processes left running", lines)
+        return CiEvent(NOTICE, "processes left running", lines)
     return None
 
 
-def of_breach(breach: Breach, level: str, *, file: str = "", line: int = 0) -> Incident:
+def of_breach(breach: Breach, level: str, *, file: str = "", line: int = 0) -> CiEvent:
     """Return what a CI is told of a limit that was passed in a test; `file` and `line` where the test stands."""
-    return Incident(
+    return CiEvent(
         level,
         _title_of(breach),
         [printable(breach.test), *breach_report.describe(breach)],
@@ -90,15 +90,15 @@ def _title_of(breach: Breach) -> str:
     return "a block was refused" if breach.action == REFUSED else "memory limit passed"
 
 
-def of_kernel_kill(test: str, text: str, *, file: str = "", line: int = 0) -> Incident:
+def of_kernel_kill(test: str, text: str, *, file: str = "", line: int = 0) -> CiEvent:
     """Return what a CI is told when the kernel's OOM killer has ended an xdist worker."""
-    return Incident(ERROR, "the kernel's OOM killer was at work", text.splitlines(), test=test, file=file, line=line)
+    return CiEvent(ERROR, "the kernel's OOM killer was at work", text.splitlines(), test=test, file=file, line=line)
 
 
-def of_death(death: Death, running: list[Death]) -> Incident:
+def of_death(death: Death, running: list[Death]) -> CiEvent:
     """Return what a CI is told when pytest died without a goodbye; `running` are those that had a test."""
     title = {BY_MEMGUARD: "memguard killed pytest", BY_KERNEL: "the kernel's OOM killer was at work"}
-    return Incident(
+    return CiEvent(
         ERROR,
         title.get(death.by, "pytest died"),
         lines_of_death(death, running, 0),

@@ -15,36 +15,36 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .event import Incident
+    from .event import CiEvent
 
 MOST = 10  # of one level, by step
 LONGEST = 4096  # characters of a message
 LONGEST_TITLE = 255  # of the check run API, to which the runner hands it
 
 
-def command(incident: Incident, root: str, workspace: str) -> str:
-    """Return the line, without its newline. `root` is the folder that the incident's file is relative to."""
+def command(event: CiEvent, root: str, workspace: str) -> str:
+    """Return the line, without its newline. `root` is the folder that the event's file is relative to."""
     properties = {}
-    file = in_workspace(incident.file, root, workspace) if incident.file else ""
+    file = in_workspace(event.file, root, workspace) if event.file else ""
     if file:
         properties["file"] = file
-        if incident.line:
-            properties["line"] = str(incident.line)
-    properties["title"] = _cut(f"memguard: {incident.title}".replace("memguard: memguard ", "memguard "), LONGEST_TITLE)
+        if event.line:
+            properties["line"] = str(event.line)
+    properties["title"] = _cut(f"memguard: {event.title}".replace("memguard: memguard ", "memguard "), LONGEST_TITLE)
     shown = ",".join(f"{name}={_property(value)}" for name, value in properties.items())
-    return f"::{incident.level} {shown}::{_data(_cut(chr(10).join(incident.lines), LONGEST))}"
+    return f"::{event.level} {shown}::{_data(_cut(chr(10).join(event.lines), LONGEST))}"
 
 
-def commands(incidents: Sequence[Incident], root: str, workspace: str) -> list[str]:
+def commands(events: Sequence[CiEvent], root: str, workspace: str) -> list[str]:
     """Return the lines for all of them; where a level has more than GitHub shows, its last one counts the rest."""
     lines = []
     for level in (ERROR, WARNING, NOTICE):
-        those = [incident for incident in incidents if incident.level == level]
+        those = [event for event in events if event.level == level]
         shown = those if len(those) <= MOST else those[: MOST - 1]
-        lines += [command(incident, root, workspace) for incident in shown]
+        lines += [command(event, root, workspace) for event in shown]
         rest = those[len(shown) :]
         if rest:
-            names = "\n".join(incident.test or incident.title for incident in rest)
+            names = "\n".join(event.test or event.title for event in rest)
             lines.append(
                 f"::{level} title={_property(f'memguard: {len(rest)} more of these')}::{_data(_cut(names, LONGEST))}"
             )

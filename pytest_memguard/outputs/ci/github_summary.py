@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from pytest_memguard.events import Outcome, Run
 
-    from .event import Incident
+    from .event import CiEvent
 
 LARGEST = 1 << 20  # bytes of a step's summary
 POINTS = 60  # of the chart: more are narrower than a pixel or two
@@ -30,10 +30,10 @@ COLOURS = "#1f77d0, #d1242f"  # memory, limit: both can be seen on light and on 
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 -./(),;%=")
 
 
-def of_run(run: Run, outcome: Outcome, incident: Incident, points: Sequence[tuple[float, int]]) -> str:
+def of_run(run: Run, outcome: Outcome, event: CiEvent, points: Sequence[tuple[float, int]]) -> str:
     """Return what is shown of a run that was stopped; `points` are (seconds, bytes) of its history."""
     parts = [
-        f"### {_sentence(incident.title)}",
+        f"### {_sentence(event.title)}",
         f"{code(run.command)}, limit {format_size(run.limit)} ({plain(run.limit_source)})",
     ]
     breach = outcome.breach
@@ -48,22 +48,22 @@ def of_run(run: Run, outcome: Outcome, incident: Incident, points: Sequence[tupl
             rows.append((format_size(breach.others_size), "", "", f"{breach.others} more"))
         parts.append(table(("Memory", "PID", "Started", "Command"), rows, right=2))
     parts.append(chart(points, run.limit))
-    parts.append(details("What memguard said", incident.lines))
+    parts.append(details("What memguard said", event.lines))
     return _joined(parts)
 
 
-def of_session(incidents: Sequence[Incident], points: Sequence[tuple[float, int]], limit: int) -> str:
+def of_session(events: Sequence[CiEvent], points: Sequence[tuple[float, int]], limit: int) -> str:
     """Return what is shown of a pytest session in which limits were passed; `limit` is the session's own (0: none)."""
-    title = incidents[0].title if len(incidents) == 1 else f"{len(incidents)} times a memory limit was passed"
+    title = events[0].title if len(events) == 1 else f"{len(events)} times a memory limit was passed"
     parts = [f"### {_sentence(title)}"]
-    rows = [_row(incident) for incident in incidents]
+    rows = [_row(event) for event in events]
     if any(rows):
         shown = [row for row in rows if row][:ROWS]
         parts.append(table(("Test", "What happened", "What was done"), shown))
         if len(rows) > len(shown):
             parts.append(f"and {len(rows) - len(shown)} more")
     parts.append(chart(points, limit))
-    parts += [details(incident.test or incident.title, incident.lines) for incident in incidents[:ROWS]]
+    parts += [details(event.test or event.title, event.lines) for event in events[:ROWS]]
     return _joined(parts)
 
 
@@ -157,14 +157,14 @@ def append(path: str, text: str) -> str:
     return ""
 
 
-def _row(incident: Incident) -> list[str]:
-    breach = incident.breach
+def _row(event: CiEvent) -> list[str]:
+    breach = event.breach
     if breach is None:
         return []
     from pytest_memguard.outputs.text.breach_report import done, headline
 
     return [
-        code(incident.test),
+        code(event.test),
         plain(headline(breach)),
         "; ".join(plain(line) for line in done(breach)),
     ]

@@ -13,8 +13,8 @@ from hypothesis import strategies as some
 
 from pytest_memguard import events
 from pytest_memguard.jsonline import encode
-from pytest_memguard.outputs.ci import event as incident
-from pytest_memguard.outputs.ci.providers import github_annotations, github_summary
+from pytest_memguard.outputs.ci import github_annotations, github_summary
+from pytest_memguard.outputs.ci.event import ERROR, CiEvent, of_run
 from pytest_memguard.outputs.log import folder
 from pytest_memguard.outputs.log import timeline as timelines
 from pytest_memguard.outputs.log.timeline import timeline
@@ -22,14 +22,14 @@ from pytest_memguard.outputs.log.timeline import timeline
 LETTERS = some.characters(codec="utf-8")
 
 
-def an_incident(title="title", lines=("text",), **facts):
-    return incident.Incident(incident.ERROR, title, list(lines), **facts)
+def an_event(title="title", lines=("text",), **facts):
+    return CiEvent(ERROR, title, list(lines), **facts)
 
 
 @example(title="100%2C, a::b", text="%0A::error::%25\r")
 @given(title=some.text(LETTERS, min_size=1, max_size=50), text=some.text(LETTERS, max_size=50))
 def test_whatever_stands_in_it_an_annotation_is_one_line_that_is_read_as_it_was_meant(title, text):
-    line = github_annotations.command(an_incident(title, [text, "more"], test="a,b:c%.py::test_it", line=7), "", "")
+    line = github_annotations.command(an_event(title, [text, "more"], test="a,b:c%.py::test_it", line=7), "", "")
     (read,) = annotations(line)
     assert read.text == f"{text}\nmore"
     if not title.startswith("memguard "):
@@ -38,7 +38,7 @@ def test_whatever_stands_in_it_an_annotation_is_one_line_that_is_read_as_it_was_
 
 
 def test_a_message_is_no_longer_than_github_takes():
-    (read,) = annotations(github_annotations.command(an_incident("t" * 999, ["x" * 9999]), "", ""))
+    (read,) = annotations(github_annotations.command(an_event("t" * 999, ["x" * 9999]), "", ""))
     assert len(read.text) == 4096
     assert read.text.endswith("...")
     assert len(read.properties["title"]) == 255
@@ -69,7 +69,7 @@ def test_a_link_to_the_workspace_is_followed(tmp_path):
     ],
 )
 def test_how_bad_an_end_is(verdict, facts, level):
-    found = incident.of_run(a_run(), an_outcome(verdict, 137, **facts))
+    found = of_run(a_run(), an_outcome(verdict, 137, **facts))
     assert (found.level if found else None) == level
     if verdict == events.KERNEL_OOM:
         assert "evidence: oom_kill rose by 1" in found.lines
@@ -83,7 +83,7 @@ def test_a_machine_that_ran_short_is_not_called_a_passed_limit():
     breach = a_snapshot(events.BREACH)
     breach.shortage = short
     outcome = an_outcome(events.MEMORY, 137, breach=breach)
-    found = incident.of_run(a_run(), outcome)
+    found = of_run(a_run(), outcome)
     assert found.title == "memguard stopped a command: the machine ran short of memory"
     made = github_summary.of_run(a_run(), outcome, found, [])
     assert made.startswith("### memguard stopped a command: the machine ran short of memory\n")
