@@ -51,7 +51,6 @@ class Tie:
         self._lost = ""
         self._handler_before: Any = None
         self._was_subreaper = True
-        self._inherited: int | None = None  # the number before ours (see `heirloom`)
         self._environment_before = os.environ.get(COOKIE)
         self.lifting: spawn_hook.Lifting | None = None
         self.link = self._link()
@@ -87,9 +86,8 @@ class Tie:
         self._guard_pid = int(self.link.guard.get("guard", 0))
         self._tells_snapshots = bool(self._config.hook.pytest_memguard_snapshot.get_hookimpls())
         if self.link.guard.get("reader") == readers.LINUX:
-            from pytest_memguard.processes import rlimit_tag, subreaper
+            from pytest_memguard.processes import subreaper
 
-            self._inherited = rlimit_tag.set_tag(rlimit_tag.number_of(self.shared["session"]))
             self._was_subreaper = subreaper.is_subreaper()
             # Every orphan stays below the pytest process it comes from, whatever it clears, closes or calls.
             subreaper.become_subreaper()
@@ -111,10 +109,6 @@ class Tie:
             from pytest_memguard.processes import subreaper
 
             subreaper.resign_as_subreaper()
-        if self._inherited is not None:
-            from pytest_memguard.processes import rlimit_tag
-
-            rlimit_tag.set_tag(self._inherited)
         self._restore_handler()
         self.link.close()
         self.board.close()

@@ -19,7 +19,6 @@ import os
 import time
 from errno import EMFILE, ENFILE
 
-from . import rlimit_tag
 from .model import Footprint, Member, ProcessId
 
 TYPE_CHECKING = False
@@ -127,11 +126,8 @@ class LinuxReader:
             return None
 
     def has_cookie(self, pid: int, cookie: str) -> bool:
-        """Return whether the environment at exec held `cookie`, or the limits hold its number; False if unreadable."""
-        if cookie.encode() in self._read(f"{pid}/environ"):
-            return True
-        number = rlimit_tag.number_of(cookie)
-        return number > 0 and b" %d " % number in self._read(f"{pid}/limits")
+        """Return whether the environment at exec held `cookie`; False when it cannot be read."""
+        return cookie.encode() in self._read(f"{pid}/environ")
 
     def is_same(self, member: Member) -> bool:
         """Compare start times."""

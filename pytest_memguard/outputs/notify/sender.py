@@ -255,11 +255,9 @@ def _leave(directory: str) -> None:
     except OSError:
         os.chdir("/")
     if sys.platform == "linux":
-        from pytest_memguard.processes import rlimit_tag
         from pytest_memguard.processes.subreaper import become_subreaper
 
         become_subreaper()
-        rlimit_tag.set_tag(rlimit_tag.NONE)  # a guard that pytest started anew has its session's number, and so have we
 
 
 def _tell(failures: list[str]) -> None:
