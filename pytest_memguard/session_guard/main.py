@@ -169,7 +169,7 @@ def guard_session(facts: dict[str, Any]) -> None:
         sinks.add(host.notices, "notify")
     monitor = None
     if run.floor:
-        from pytest_memguard.engine.low_memory import monitor_of  # 1 MB that only a floor is worth
+        from pytest_memguard.engine.low_memory import monitor_of  # 0.2-0.9 MB, for a floor only
 
         monitor = monitor_of(run)
     guard = Guard(

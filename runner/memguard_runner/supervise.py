@@ -75,7 +75,7 @@ def supervise(spec: RunSpec, pid: int, started: float, kernel: KernelKills) -> i
         sinks.add(host.notices, "notify")
     monitor = None
     if settings.min_available:
-        from pytest_memguard.engine.low_memory import monitor_of  # 1 MB that only a floor is worth
+        from pytest_memguard.engine.low_memory import monitor_of  # 0.2-0.9 MB, for a floor only
 
         monitor = monitor_of(run)
     guard = Guard(
