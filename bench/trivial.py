@@ -228,6 +228,6 @@ def _guard_of(pid: int) -> int:
             text = path.read_bytes()
         except OSError:
             continue
-        if b"guardprocess" in text and f'"pid":{pid},'.encode() in text.replace(b" ", b""):
+        if b"session_guard" in text and f'"pid":{pid},'.encode() in text.replace(b" ", b""):
             return int(path.parent.name)
     raise CannotMeasure(f"pytest ({pid}) has no guard process")

@@ -28,6 +28,8 @@ UNSEEN = "unseen"  # by the guard: only the kernel's peak shows it
 BY_MEMGUARD, BY_KERNEL, BY_UNKNOWN = "memguard", "kernel-oom", "unknown"
 BY_ANOTHER_GUARD = "elsewhere"  # it has a guard of its own, on its own host, that may know
 
+RECORD = "last-death.json"  # of the last one, in the cache of pytest
+
 NAMED = 8  # processes by name; the rest is summed
 
 

@@ -1,7 +1,7 @@
-"""The pytest plugin: `pytest --mem-limit=800`. Hooks only; what they do is in `session` and `suite`.
+"""The pytest plugin: `pytest --mem-limit=800`. Whether a session is guarded is found out here; `registration` does it.
 
 Installed is not enabled: without an option, a setting or a guard around pytest, nothing but the options is
-registered, and nothing of the engine is imported.
+registered, and nothing else of this package is imported.
 """
 
 from __future__ import annotations
@@ -10,10 +10,7 @@ import pytest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from .fixture import Memguard
-    from .session import Session
 
 NAME = "memguard-session"
 _MARKER = (
@@ -48,10 +45,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
     if worker is None and not might_be_asked_for(config):
         return
-    from . import plan as options
+    from .plan import Plan, plan_for
 
     shared = worker["memguard"] if worker is not None else None
-    plan = options.Plan.from_facts(shared["plan"]) if shared is not None else options.plan_for(config)
+    plan = Plan.from_facts(shared["plan"]) if shared is not None else plan_for(config)
     if plan is not None:
         from .registration import guard
 
@@ -65,98 +62,3 @@ def memguard(request: pytest.FixtureRequest) -> Memguard:
 
     plugin = request.config.pluginmanager.getplugin(NAME)
     return Memguard(plugin.session if plugin is not None else None, request.node)
-
-
-class Hooks:
-    """The hooks of a process that runs tests. As few as can be: each call of a wrapper costs 3 us."""
-
-    def __init__(self, session: Session) -> None:
-        self.session = session
-        self._broke: pytest.CollectReport | None = None  # the collector that passed a limit just now
-
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_make_collect_report(
-        self, collector: pytest.Collector
-    ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-        """Watch a collector: it imports test modules, and what they import may leak."""
-        from .plan import wrong_markers
-
-        self.session.begin_collecting(collector.nodeid)
-        breaches = []
-        try:
-            report = yield
-        finally:
-            breaches = self.session.end_collecting()
-        if breaches:
-            from .failure import apply_to_collection
-
-            apply_to_collection(breaches, self.session, collector, report)
-            self._broke = report
-        wrong = wrong_markers(report.result or (), self.session.plan)
-        if wrong and report.passed:
-            report.outcome, report.longrepr, report.result = "failed", "\n".join(wrong), []
-        return report
-
-    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Free what a module that failed holds: until now pytest had its traceback, and that has its globals."""
-        if report is self._broke:
-            self._broke = None
-            from .failure import give_back
-
-            give_back()
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> None:
-        """Show the guard which test runs, and that its setup comes first."""
-        self.session.begin(item)
-
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_makereport(
-        self, item: pytest.Item, call: pytest.CallInfo[None]
-    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Fail a phase in which a limit was passed, and show the guard the next one."""
-        session = self.session
-        finding = session.end_phase(item, call)
-        if call.when == "teardown":
-            session.finish(item)
-        report = yield
-        if finding is not None:
-            from .failure import apply
-
-            apply(finding, item, call, report)
-        elif session.wrong_marker:
-            report.outcome, report.longrepr, session.wrong_marker = "failed", session.wrong_marker, ""
-        if call.when == "setup" and session.is_over:  # the same item once more, as by pytest-rerunfailures
-            session.begin(item)
-        session.begin_next_phase(call.when, passed=report.passed)
-        return report
-
-    def pytest_runtest_logfinish(self) -> None:
-        """Show the guard that no test runs."""
-        self.session.end()
-
-    def pytest_enter_pdb(self) -> None:
-        """Do not act while somebody looks at a process that stands still."""
-        self.session.debugger(attached=True)
-
-    def pytest_leave_pdb(self) -> None:
-        """Act again."""
-        self.session.debugger(attached=False)
-
-
-class WiderFixtures:
-    """For --mem-leftovers=kill: what fixtures of wider scope start is not left behind by the test that came first."""
-
-    def __init__(self, session: Session) -> None:
-        self.session = session
-
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_fixture_setup(self, request: pytest.FixtureRequest) -> Generator[None, object, object]:
-        """Note when fixtures of wider scope are set up."""
-        if request.scope == "function":
-            return (yield)
-        began = self.session.clock()
-        try:
-            return (yield)
-        finally:
-            self.session.wider_fixture(began)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pytest_memguard import breach
-from pytest_memguard.outputs.text import breach_report as texts
+from pytest_memguard import breach as breaches
+from pytest_memguard.outputs.text import breach_report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Usage(NamedTuple):
     processes: tuple[Process, ...]
 
 
-class Breach(breach.Breach):
+class Breach(breaches.Breach):
     """A limit that was passed, as hooks are handed it: `str()` is the text of the report.
 
     `kind` is "session", "test" or "block"; `phase` "setup", "call", "teardown" or "collection"; `action` what memguard
@@ -49,12 +49,17 @@ class Breach(breach.Breach):
 
     __slots__ = ()
 
+    @classmethod
+    def of(cls, breach: breaches.Breach) -> Breach:
+        """Make one from what the guard sent."""
+        return cls(**{name: getattr(breach, name) for name in breach.fields})
+
     def headline(self) -> str:
         """Return it in one line."""
-        return texts.headline(self)
+        return breach_report.headline(self)
 
     def __str__(self) -> str:
-        return "\n".join(texts.describe(self))
+        return "\n".join(breach_report.describe(self))
 
 
 def usage_of(answer: SessionUsage) -> Usage:

@@ -45,22 +45,23 @@ class CiReporter:
 
     def close(self) -> None:
         """Tell, if there is anything."""
-        if not self._found or not self._session.runs_here:
+        client = self._session.client
+        if not self._found or not client.runs_here:
             return
         reporter = self._config.pluginmanager.getplugin("terminalreporter")
         if reporter is not None:
             reporter.flush()  # what follows has to begin a line where stderr joins stdout; pytest 9 does so itself
         from pytest_memguard.outputs.console import Console
 
-        limit, _ = self._session.limit()
-        guard = self._session.link.guard
+        limit, _ = client.limit()
+        guard = client.connection.guard
         self._provider.tell_session(
             Console(),
             self._found,
             root=str(self._config.rootpath),
             limit=0 if limit == UNLIMITED else limit,
-            log=guard.get("log"),
-            run=str(guard.get("run", "")),
+            log=guard.log if guard is not None else "",
+            run=guard.run if guard is not None else "",
         )
 
     def _keep(self, report: pytest.TestReport | pytest.CollectReport, file: str, line: int) -> None:

@@ -1,4 +1,4 @@
-"""The link to the guard: finding it on this host or starting it, asking it, and noticing when it is gone.
+"""The connection to the guard: finding it on this host or starting it, asking it, and noticing when it is gone.
 
 One rule for every pytest process, be it the only one, xdist's controller, a worker on this host or one behind ssh: take
 the lock of the session's folder, connect to the guard that listens there, and where there is none, start it. So a host
@@ -7,13 +7,17 @@ has one guard for all its workers, and a guard that was killed is replaced by wh
 
 from __future__ import annotations
 
+import fcntl
 import os
 import struct
 import sys
+from zlib import crc32
 
 from pytest_memguard.environ import NOTICE_SETTINGS
 from pytest_memguard.errors import MemguardError
 from pytest_memguard.jsonline import decode, encode
+from pytest_memguard.session_guard import protocol
+from pytest_memguard.units import format_size
 from pytest_memguard.unix_socket import find_folder, listen
 
 from .own_memory import move_up
@@ -21,9 +25,12 @@ from .own_memory import move_up
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-    from typing import Any
+    from typing import Any, TypeVar
 
+    from pytest_memguard.jsonline import JsonObject
     from pytest_memguard.session_guard.shared_page import Board
+
+    Answer = TypeVar("Answer", bound=JsonObject)
 else:
     import _socket as socket  # `socket` adds enums and selectors: 3 ms
 
@@ -34,60 +41,61 @@ CONNECTING = 5.0
 _CODE = "import sys; sys.path.extend(sys.argv[2:]); from pytest_memguard.session_guard.main import main; main()"
 
 
-class LinkLost(Exception):  # noqa: N818 - it reads as what happened
+class ConnectionLost(Exception):  # noqa: N818 - it reads as what happened
     """The guard does not answer any more."""
 
 
-class Link:
+class OtherVersion(ConnectionLost):
+    """The guard is of another version of memguard, and does not take this process in; the text says so to the user."""
+
+
+class Connection:
     """A connection to the guard. `facts` are what a guard has to know to be started."""
 
-    def __init__(self, folder: str, facts: dict[str, Any], board: Board, hello: dict[str, Any]) -> None:
-        self.folder = folder
-        self.guard: dict[str, Any] = {}  # the answer to hello
+    def __init__(self, folder: str, facts: dict[str, Any], page: Board, hello: protocol.Hello) -> None:
+        self.guard: protocol.GuardFacts | None = None  # the answer to hello
+        self._folder = folder
         self._facts = facts
-        self._board = board
-        self._hello = {"op": "hello", **hello}
+        self._page = page
+        self._hello = hello
         self._socket: socket.socket | None = None
         self._identity: tuple[int, int] | None = None
         self._buffer = b""
-        self._greeted = False
         self.is_asking = False  # an answer is awaited: an exception now would leave it for the next question
         self._starter = 0  # the process that forks the guard and ends
         self._fstat, self._waitpid = os.fstat, os.waitpid  # a test may replace those of `os`
 
     def join(self, path: str) -> None:
         """Say hello to a guard that listens at `path`. Raises OSError when nobody does."""
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        fresh = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            connection.settimeout(CONNECTING)
-            connection.connect(path)
-            rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", self._board.descriptor))
-            connection.sendmsg([encode(self._hello)], [rights])
+            fresh.settimeout(CONNECTING)
+            fresh.connect(path)
+            rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", self._page.descriptor))
+            fresh.sendmsg([encode(self._hello.to_json())], [rights])
         except OSError:
-            connection.close()
+            fresh.close()
             raise
-        self._socket = socket.socket(fileno=move_up(connection.detach()))
+        self._socket = socket.socket(fileno=move_up(fresh.detach()))
         # Not settimeout(): with it Python waits even where MSG_DONTWAIT is asked for.
         self._socket.setblocking(True)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", PATIENCE, 0))
         facts = self._fstat(self._socket.fileno())
         self._identity = facts.st_dev, facts.st_ino
-        self._buffer = b""
-        self._greeted = False
 
     def find_or_start(self) -> None:
         """Join the guard of this session on this host; start it if there is none. Raises MemguardError, OSError."""
-        import fcntl
-
         try:
-            os.mkdir(self.folder, 0o700)
+            os.mkdir(self._folder, 0o700)
         except FileExistsError:
-            if os.stat(self.folder).st_uid != os.getuid():
-                raise MemguardError(f"{self.folder} belongs to somebody else: point TMPDIR to another folder") from None
-        lock = os.open(self.folder, os.O_RDONLY | os.O_CLOEXEC)
+            if os.stat(self._folder).st_uid != os.getuid():
+                raise MemguardError(
+                    f"{self._folder} belongs to somebody else: point TMPDIR to another folder"
+                ) from None
+        lock = os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            path = os.path.join(self.folder, "guard")
+            path = os.path.join(self._folder, "guard")
             try:
                 self.join(path)
             except OSError:
@@ -96,37 +104,33 @@ class Link:
         finally:
             os.close(lock)
 
-    def wait_for_guard(self) -> dict[str, Any]:
-        """Wait for the answer to hello. Raises LinkLost."""
-        if not self._greeted:
-            answer = self._receive()
-            self._greeted = True
-            if "error" in answer:
-                raise LinkLost(str(answer["error"]))
-            self.guard = answer
+    def wait_for_guard(self) -> protocol.GuardFacts:
+        """Wait for the answer to hello. Raises ConnectionLost, OtherVersion."""
+        if self.guard is None:
+            self.guard = self._receive(protocol.GuardFacts)
             self._reap_starter()
         return self.guard
 
-    def ask(self, operation: str, **facts: object) -> dict[str, Any]:
-        """Ask the guard, and return its answer. Raises LinkLost."""
+    def ask(self, operation: protocol.Operation, kind: type[Answer]) -> Answer:
+        """Ask the guard, and return its answer, which is of this kind. Raises ConnectionLost."""
         self.wait_for_guard()
         if not self.is_up():
-            raise LinkLost("the connection to the guard was closed")
+            raise ConnectionLost("the connection to the guard was closed")
         assert self._socket is not None
         self.is_asking = True
         try:
-            self._socket.sendall(encode({"op": operation, **facts}))
-            return self._receive()
+            self._socket.sendall(encode(operation.to_json()))
+            return self._receive(kind)
         except OSError as error:
-            raise LinkLost(str(error)) from error
+            raise ConnectionLost(str(error)) from error
         finally:
             self.is_asking = False
 
-    def tell(self, operation: str) -> None:
+    def tell(self, operation: protocol.Operation) -> None:
         """Tell the guard something that has no answer; nothing happens when it is gone."""
-        if self._greeted and self.is_up() and self._socket is not None:
+        if self.guard is not None and self.is_up() and self._socket is not None:
             try:
-                self._socket.sendall(encode({"op": operation}))
+                self._socket.sendall(encode(operation.to_json()))
             except OSError:
                 pass
 
@@ -138,7 +142,7 @@ class Link:
             facts = self._fstat(self._socket.fileno())
             if (facts.st_dev, facts.st_ino) != self._identity:
                 raise OSError  # noqa: TRY301 - the same as a descriptor that is closed
-            if not self._greeted:
+            if self.guard is None:
                 return True
             return self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
         except BlockingIOError:
@@ -155,19 +159,26 @@ class Link:
         self._socket = None
         self._reap_starter()
 
-    def _receive(self) -> dict[str, Any]:
+    def _receive(self, kind: type[Answer]) -> Answer:
         if self._socket is None:
-            raise LinkLost("there is no connection to the guard")
+            raise ConnectionLost("there is no connection to the guard")
         try:
             while b"\n" not in self._buffer:
                 data = self._socket.recv(RECEIVED_AT_ONCE)
                 if not data:
-                    raise LinkLost("the guard process has ended")
+                    raise ConnectionLost("the guard process has ended")
                 self._buffer += data
         except OSError as error:
-            raise LinkLost(f"the guard does not answer: {error}") from error
+            raise ConnectionLost(f"the guard does not answer: {error}") from error
         line, _, self._buffer = self._buffer.partition(b"\n")
-        return decode(line)
+        try:
+            facts = decode(line)
+            refusal = protocol.Refusal.from_json(facts) if "error" in facts else None
+            if refusal is None:
+                return kind.from_json(facts)
+        except ValueError as error:
+            raise ConnectionLost(f"the guard's answer is not understood: {error}") from error
+        raise _lost_by(refusal)
 
     def _start(self, path: str) -> None:
         """Start a guard that listens at `path`. Raises OSError, MemguardError."""
@@ -204,10 +215,20 @@ class Link:
                 pass
 
 
+def _lost_by(refusal: protocol.Refusal) -> ConnectionLost:
+    """Return what a refusal is told as."""
+    if refusal.protocol == protocol.PROTOCOL:
+        return ConnectionLost(refusal.error)
+    return OtherVersion(
+        f"the guard around pytest is memguard {refusal.version or '(unknown)'}, this plugin "
+        f"{protocol.version() or '(unknown)'}, and they do not understand each other: install one version of both. Its "
+        f"limit, {format_size(refusal.limit)} ({refusal.source}), holds for the run as a whole; this session has a guard "
+        "of its own"
+    )
+
+
 def folder_of(session: str) -> str:
     """Return where the guard of a session listens on this host, for this user. Raises MemguardError."""
-    from zlib import crc32
-
     host = crc32(f"{this_host()} {os.getuid()}".encode("utf-8", "surrogateescape"))
     folder = find_folder(f"memguard-{session}-{host:08x}")
     if not folder:

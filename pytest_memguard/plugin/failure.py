@@ -1,4 +1,4 @@
-"""From a breach to a report: what fails, how it is explained, and how its memory is let go of."""
+"""From a breach to a report: what fails, how it is explained, and how its memory is released."""
 
 from __future__ import annotations
 
@@ -8,17 +8,21 @@ import traceback
 
 import pytest
 
+from pytest_memguard.breach import BLOCK, NOTHING
+from pytest_memguard.outputs.text.breach_report import describe, headline
+
+from . import api
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pytest_memguard import breach as breaches
+    from pytest_memguard.breach import Breach
 
-    from .api import Breach
-    from .session import Session
+    from .current_test import CurrentTest
 
 FAIL, WARN = "fail", "warn"
 
 
-class Finding:
+class TestFailure:
     """A breach in one phase of a test, and what it means for it: FAIL or WARN."""
 
     def __init__(self, breach: Breach, action: str) -> None:
@@ -26,79 +30,87 @@ class Finding:
         self.action = action
 
 
-def decide(breach: Breach, item: pytest.Item, session: Session) -> str:
-    """Return what a breach means for a test: what the project says (its hook), or else --mem-action."""
-    usual = WARN if breach.action == "none" else session.plan.action  # nothing was done: a debugger was attached
-    return str(item.ihook.pytest_memguard_breach(item=item, breach=breach) or usual)
+def decide(breach: Breach, item: pytest.Item, usual: str) -> str:
+    """Return what a breach means for a test: what the project says (its hook), or else `usual` (--mem-action)."""
+    if breach.action == NOTHING:  # a debugger was attached
+        usual = WARN
+    return str(item.ihook.pytest_memguard_breach(item=item, breach=api.Breach.of(breach)) or usual)
 
 
-def judge(breaches: list[Breach], item: pytest.Item, session: Session, call: pytest.CallInfo[None]) -> Finding | None:
-    """Return the finding of a phase; warnings go to the summary."""
-    found: Finding | None = None
+def failure_of(
+    breaches: list[Breach],
+    item: pytest.Item,
+    call: pytest.CallInfo[None],
+    test: CurrentTest,
+    usual: str,
+    warnings: list[str],
+) -> TestFailure | None:
+    """Return what the breaches in a phase of `test` mean for it; what only warns is added to `warnings`."""
+    found: TestFailure | None = None
     for breach in breaches:
-        if breach.number != session.number:  # of what came before: too late to fail it
-            session.warnings.append(f"{breach.test}: {breach.headline()}")
+        if breach.number != test.number:  # of what came before: too late to fail it
+            warnings.append(f"{breach.test}: {headline(breach)}")
             continue
-        if breach.kind == "block":  # decided when the block ended
+        if breach.kind == BLOCK:  # decided when the block ended
             if call.excinfo is None:  # ... and the test has dealt with it
-                let_go_of(None)
+                release_frames(None)
                 continue
-            action = session.block_action
+            action = test.block_action
         else:
-            action = decide(breach, item, session)
+            action = decide(breach, item, usual)
         if action == WARN:
-            session.warnings.append(f"{item.nodeid}: {breach.headline()}")
+            warnings.append(f"{item.nodeid}: {headline(breach)}")
         if found is None or found.action == WARN:
-            found = Finding(breach, action)
+            found = TestFailure(breach, action)
     return found
 
 
-def apply(finding: Finding, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
-    """Fail a phase in which a limit was passed, explain it, and let go of what its frames hold.
+def apply(failure: TestFailure, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
+    """Fail a phase in which a limit was passed, explain it, and release what its frames hold.
 
     A failure of the test's own stays what it is, and is explained. A breach fails a test that is expected to fail, too.
     """
-    note(report, finding.breach)
-    if finding.action == WARN:
+    note(report, failure.breach)
+    if failure.action == WARN:
         if report.failed:
-            explain(report, finding.breach)
-            let_go_of(call.excinfo)
+            explain(report, failure.breach)
+            release_frames(call.excinfo)
         return
     if call.excinfo is None or not report.failed:
-        excinfo = _failure(finding.breach.headline())
+        excinfo = _raised(headline(failure.breach))
         report.outcome = "failed"
         report.longrepr = item.repr_failure(excinfo)
         if hasattr(report, "wasxfail"):
             del report.wasxfail
-    explain(report, finding.breach)
+    explain(report, failure.breach)
     if not item.config.getoption("usepdb", False):
-        let_go_of(call.excinfo)
+        release_frames(call.excinfo)
 
 
 def apply_to_collection(
-    breaches: list[Breach], session: Session, collector: pytest.Collector, report: pytest.CollectReport
+    breaches: list[Breach], collector: pytest.Collector, report: pytest.CollectReport, usual: str, warnings: list[str]
 ) -> None:
-    """Fail a collector in which a limit was passed."""
+    """Fail a collector in which a limit was passed, unless `usual` (--mem-action) is to warn."""
     for breach in breaches:
-        if session.plan.action == WARN or breach.action == "none":
-            session.warnings.append(f"{collector.nodeid}: {breach.headline()}")
+        if usual == WARN or breach.action == NOTHING:
+            warnings.append(f"{collector.nodeid}: {headline(breach)}")
             continue
         note(report, breach)
         if report.passed:
-            report.outcome, report.longrepr, report.result = "failed", breach.headline(), []
+            report.outcome, report.longrepr, report.result = "failed", headline(breach), []
         explain(report, breach)
         call = getattr(report, "call", None)
-        let_go_of(call.excinfo if call is not None else None)
+        release_frames(call.excinfo if call is not None else None)
 
 
-def note(report: pytest.TestReport | pytest.CollectReport, breach: breaches.Breach) -> None:
+def note(report: pytest.TestReport | pytest.CollectReport, breach: Breach) -> None:
     """Put a breach on a report as data: JSON, so a worker's report carries it to the controller."""
     report.memguard = breach.to_json()  # type: ignore[union-attr]
 
 
 def explain(report: pytest.TestReport | pytest.CollectReport, breach: Breach) -> None:
     """Add a breach to a report, as a section of its own."""
-    text = str(breach)
+    text = "\n".join(describe(breach))
     add = getattr(report.longrepr, "addsection", None)
     if add is not None:
         add("memguard", text)  # a part of the failure itself: --show-capture=no does not hide it
@@ -106,7 +118,7 @@ def explain(report: pytest.TestReport | pytest.CollectReport, breach: Breach) ->
         report.sections.append(("memguard", text))
 
 
-def let_go_of(error: pytest.ExceptionInfo[BaseException] | None) -> None:
+def release_frames(error: pytest.ExceptionInfo[BaseException] | None) -> None:
     """Free what the frames of a failed test still hold: pytest keeps the last traceback for a debugger."""
     for name in ("last_exc", "last_type", "last_value", "last_traceback"):
         if getattr(sys, name, None) is not None:
@@ -119,21 +131,21 @@ def let_go_of(error: pytest.ExceptionInfo[BaseException] | None) -> None:
         for frame, _ in traceback.walk_tb(chained.__traceback__):
             frame.f_locals  # noqa: B018 - before 3.13 a frame keeps the dict that pytest looked at; asking renews it
         chained = chained.__cause__ or chained.__context__
-    give_back()
+    free_cycles()
 
 
-def give_back() -> None:
+def free_cycles() -> None:
     """Free what only cycles hold, and hand free memory back to the system."""
     gc.collect()
     try:
-        import ctypes
+        import ctypes  # late: 2 ms, for a test that failed
 
         ctypes.CDLL(None).malloc_trim(0)  # glibc keeps what lies below a block that is still used (malloc_trim(3))
     except (ImportError, OSError, AttributeError):
         pass
 
 
-def _failure(text: str) -> pytest.ExceptionInfo[BaseException]:
+def _raised(text: str) -> pytest.ExceptionInfo[BaseException]:
     """Return what pytest.fail(text, pytrace=False) raises: reports of it have no traceback."""
     try:
         raise pytest.fail.Exception(text, pytrace=False)  # noqa: TRY301 - to be caught

@@ -30,7 +30,7 @@ class Memguard:
     @property
     def _session(self) -> Session | None:
         """The session; None in a child that a test forked, which the guard does not answer."""
-        return self._guarding if self._guarding is not None and self._guarding.runs_here else None
+        return self._guarding if self._guarding is not None and self._guarding.client.runs_here else None
 
     @property
     def is_guarded(self) -> bool:
@@ -60,7 +60,7 @@ class Memguard:
         session = self._session
         if session is None:
             return nullcontext()
-        from .plan import size_of
+        from .plan import size_of  # late: 4 ms that a session without a guard does without
 
         try:
             amount = size_of(size, session.plan, "memguard.limit")
@@ -84,7 +84,9 @@ class _Block:
         __tracebackhide__ = True
         breach = self._session.end_block(self._item)
         if breach is not None and (error is None or isinstance(error, (Exception, pytest.fail.Exception))):
-            raise pytest.fail.Exception(breach.headline()) from error
+            from pytest_memguard.outputs.text.breach_report import headline  # late, as above
+
+            raise pytest.fail.Exception(headline(breach)) from error
 
 
 def _by_psutil() -> Usage:

@@ -11,6 +11,7 @@ is written to or closed before it is known to be ours, and what was read must lo
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 
@@ -179,8 +180,6 @@ class OwnMemory:
 
 def move_up(descriptor: int) -> int:
     """Return the descriptor under a high number, the old one closed; the same one where that cannot be done."""
-    import fcntl
-
     try:
         moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, KEPT_ABOVE)
     except (OSError, ValueError):

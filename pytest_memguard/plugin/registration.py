@@ -9,6 +9,7 @@ import pytest
 from pytest_memguard.errors import MemguardError, reason_of
 from pytest_memguard.outputs.ci import providers
 
+from .hooks import Hooks, ScopedFixtures
 from .session import Session
 
 TYPE_CHECKING = False
@@ -33,7 +34,7 @@ class _Guarded:
         cls.process = 0
 
 
-class Inside:
+class NestedSession:
     """What a session has instead of a guard when it runs inside of a guarded one, in the same process.
 
     All its processes are those of the test that runs it, and its end is not theirs.
@@ -46,10 +47,8 @@ class Inside:
 
 def guard(config: pytest.Config, plan: Plan, shared: dict[str, Any] | None, name: str) -> None:
     """Start the guard and register the hooks of this process. Raises pytest.UsageError."""
-    from . import Hooks, WiderFixtures
-
     if _Guarded.process == os.getpid():
-        config.pluginmanager.register(Inside(), name + "-inside")
+        config.pluginmanager.register(NestedSession(), name + "-nested")
         return
 
     worker = str(config.workerinput["workerid"]) if shared is not None else ""  # type: ignore[attr-defined]
@@ -68,11 +67,11 @@ def guard(config: pytest.Config, plan: Plan, shared: dict[str, Any] | None, name
     if not distributes:
         config.pluginmanager.register(Hooks(session), name)
         if plan.leftovers == "kill":
-            config.pluginmanager.register(WiderFixtures(session), name + "-fixtures")
+            config.pluginmanager.register(ScopedFixtures(session), name + "-fixtures")
     if worker:
         from .xdist import Worker
 
-        config.pluginmanager.register(Worker(session), name + "-worker")
+        config.pluginmanager.register(Worker(config, session), name + "-worker")
         config.add_cleanup(lambda: session.close(0))  # and not pytest_unconfigure: what another plugin raises there
         return
     from .terminal_summary import Finished, Summary
@@ -113,11 +112,11 @@ def _prepare_for_the_worst(config: pytest.Config, session: Session) -> Spool | N
         if junit:
             from pytest_memguard.session_guard.junit import Spool
 
-            folder = os.path.dirname(session.link.folder)
-            spool = Spool(os.path.join(folder, f"memguard-spool-{session.shared['session']}"))
+            shared = session.client.shared
+            spool = Spool(os.path.join(os.path.dirname(shared["folder"]), f"memguard-spool-{shared['session']}"))
             facts["junit"] = os.path.join(config.invocation_params.dir, os.path.expanduser(os.path.expandvars(junit)))
             facts["spool"] = spool.path
     except OSError:
         pass  # a cache that cannot be written to is pytest's own warning
-    session.note_aftermath(facts)
+    session.client.shared["death"] = facts
     return spool

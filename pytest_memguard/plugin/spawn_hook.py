@@ -15,11 +15,14 @@ import resource
 import sys
 import time
 
+from pytest_memguard.session_guard.protocol import Lifted
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
 
+    from pytest_memguard.session_guard.protocol import Operation
     from pytest_memguard.session_guard.shared_page import Board
 
 STARTS_A_PROCESS = frozenset(
@@ -29,14 +32,14 @@ STARTS_A_THREAD = frozenset(("_thread.start_new_thread", "_thread.start_joinable
 STACK = 8 << 20  # bytes, where RLIMIT_STACK sets no bound
 
 
-class Lifting:
+class SpawnHook:
     """The clamp of this process, as seen from inside."""
 
-    def __init__(self, board: Board, tell: Callable[[str], None], usual: tuple[int, int]) -> None:
+    def __init__(self, page: Board, tell: Callable[[Operation], None], usual: tuple[int, int]) -> None:
         """`tell` sends the guard a message that has no answer; `usual` is what the guard found (soft, hard)."""
         self._tell = tell
         self.usual = usual
-        self._board = board
+        self._page = page
         self._process = os.getpid()
         stack = resource.getrlimit(resource.RLIMIT_STACK)[0]
         self._stack = stack if 0 < stack < 1 << 30 else STACK
@@ -52,12 +55,12 @@ class Lifting:
         """Give back what it was, and tell the guard when that was."""
         if self._getpid() != self._process:
             return
-        self._board.note_lift(self._clock(time.CLOCK_MONOTONIC))
+        self._page.note_lift(self._clock(time.CLOCK_MONOTONIC))
         soft = self._get(resource.RLIMIT_DATA)[0]
         if soft != self.usual[0]:
             self.lifted = soft
             self._apply(self.usual[0])
-            self._tell("lifted")
+            self._tell(Lifted())
 
     def set_again(self) -> None:
         """Set again what was lifted: the guard does it, too, at its next look."""
@@ -93,18 +96,18 @@ class Lifting:
 class _Watched:
     """Whose clamp the one audit hook of this process lifts."""
 
-    lifting: Lifting | None = None
+    hook: SpawnHook | None = None
     is_hooked = False
     start_thread: Callable[[threading.Thread], None] | None = None  # what threading.Thread.start was before ours
     start: Callable[[threading.Thread], None] | None = None
 
 
-def watch(lifting: Lifting | None) -> None:
+def watch(hook: SpawnHook | None) -> None:
     """Lift the clamp when this process starts something; None ends that."""
-    _Watched.lifting = lifting
+    _Watched.hook = hook
     if sys.version_info < (3, 12):
-        _watch_threads(is_on=lifting is not None)
-    if lifting is not None and not _Watched.is_hooked:
+        _watch_threads(is_on=hook is not None)
+    if hook is not None and not _Watched.is_hooked:
         _Watched.is_hooked = True
         sys.addaudithook(_on_event)
 
@@ -118,8 +121,8 @@ def _watch_threads(*, is_on: bool) -> None:
 
         @functools.wraps(start_thread)
         def start(self: threading.Thread) -> None:
-            if _Watched.lifting is not None:
-                _Watched.lifting.make_room_for_a_thread()
+            if _Watched.hook is not None:
+                _Watched.hook.make_room_for_a_thread()
             start_thread(self)
 
         _Watched.start = threading.Thread.start = start  # type: ignore[method-assign]
@@ -130,8 +133,8 @@ def _watch_threads(*, is_on: bool) -> None:
 
 def _on_event(event: str, _arguments: object, interesting: frozenset[str] = STARTS_A_PROCESS | STARTS_A_THREAD) -> None:
     """See `watch`. Nearly all events are none of ours: 0.1 us each."""
-    if event in interesting and _Watched.lifting is not None:
+    if event in interesting and _Watched.hook is not None:
         if event in STARTS_A_PROCESS:
-            _Watched.lifting.lift()
+            _Watched.hook.lift()
         else:
-            _Watched.lifting.make_room_for_a_thread()
+            _Watched.hook.make_room_for_a_thread()

@@ -6,19 +6,21 @@ import os
 
 import pytest
 
-from pytest_memguard.session_guard.death import RECORD
+from pytest_memguard.breach import RECORD
+from pytest_memguard.session_guard.protocol import AskLeftovers, Leftovers
 from pytest_memguard.units import MB, UNLIMITED, format_size
 
-from .session import ADDED, LARGEST, PEAK, SUBPROCESSES, Session
+from .properties import ADDED, LARGEST, PEAK, SUBPROCESSES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Generator
     from typing import Any
 
+    from pytest_memguard.events import ProcessFigure
     from pytest_memguard.session_guard.junit import Spool
 
-    from .client import Tie
+    from .session import Session
 
 SHOWN = 20  # leftovers and warnings by name
 
@@ -31,12 +33,12 @@ class Summary:
         self._session = session
         self._spool = spool
         self._heaviest: dict[str, dict[str, Any]] = {}
-        self._left: list[dict[str, Any]] = []
+        self._left: list[ProcessFigure] = []
         self._status = 0
 
     def pytest_report_header(self) -> list[str]:
         """Say what is guarded, and where the number came from."""
-        return self._session.header()
+        return header(self._session)
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
@@ -74,9 +76,10 @@ class Summary:
         """Look who is left, when fixtures are torn down and workers have ended."""
         self._status = int(exitstatus)
         result = yield
-        self._session.tell_breaches_outside_of_tests()
+        self._session.warn_of_breaches_outside_of_tests()
         if self._session.plan.leftovers != "ignore":
-            self._left = self._session.leftovers()
+            answer = self._session.client.ask(AskLeftovers(), Leftovers)
+            self._left = answer.left if answer is not None else []
         return result
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
@@ -118,11 +121,10 @@ class Summary:
         left = [*self._session.left, *self._left]
         if not left:
             return
-        from pytest_memguard.breach import processes
         from pytest_memguard.outputs.text.process_table import row
 
         reporter.section("processes left running")
-        for process in processes({"left": left[:SHOWN]}, "left"):
+        for process in left[:SHOWN]:
             reporter.line(f"{row(process)}  <- {process.test or 'outside of tests'}")
         if len(left) > SHOWN:
             reporter.line(f"and {len(left) - SHOWN} more")
@@ -145,18 +147,20 @@ def _mb(amount: float) -> str:
     return format_size(amount * MB)
 
 
-def header(session: Tie) -> list[str]:
+def header(session: Session) -> list[str]:
     """Return the lines of the header."""
-    plan = session.plan
-    limit, source = session.limit()
+    plan, client = session.plan, session.client
+    if client.joined:
+        session.wait_until_ready()  # the limits are those of the guard around pytest
+    limit, source = client.limit()
     size = f"at most {format_size(limit)} ({source})" if limit != UNLIMITED else "no limit"
     tests = f", {format_size(plan.test_limit)} added by each test ({plan.test_source})" if plan.test_limit else ""
-    least, least_source = session.floor()
+    least, least_source = client.floor()
     floor = f", {format_size(least)} to stay available ({least_source})" if least else ""
-    what = "joined the guard around pytest" if session.joined else "guarded with all processes it starts"
+    what = "joined the guard around pytest" if client.joined else "guarded with all processes it starts"
     acts = "; only warns" if plan.action == "warn" else ""
     lines = [f"memguard: {what}: {size}{tests}{floor}{acts}"]
-    if not session.joined:
+    if not client.joined:
         from pytest_memguard.outputs.text.preflight import warning
 
         line = warning(
@@ -170,7 +174,8 @@ def header(session: Tie) -> list[str]:
             lines.append(f"memguard: {line}")
     if os.getpid() == 1:
         lines.append("memguard: pytest is pid 1 here, which cannot be killed: give the container an init (--init)")
-    last = os.path.join(session.aftermath_folder(), RECORD) if session.aftermath_folder() else ""
+    cache = client.shared["death"].get("cache", "")
+    last = os.path.join(cache, RECORD) if cache else ""
     if last and os.path.exists(last):
         lines += _last_death(last)
     return lines

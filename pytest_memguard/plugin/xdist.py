@@ -13,15 +13,17 @@ from typing import Any
 
 import pytest
 
-from pytest_memguard.breach import BY_ANOTHER_GUARD, BY_KERNEL
-from pytest_memguard.units import MB, format_size
+from pytest_memguard.breach import BY_ANOTHER_GUARD, BY_KERNEL, Death
+from pytest_memguard.session_guard.protocol import AskDeath, Leftovers
+from pytest_memguard.units import format_size
 
-from .session import ADDED, PEAK, Session
+from .properties import ADDED, PEAK, in_mb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from .session import Session
     from .terminal_summary import Summary
 
 _SCHEDULERS = {
@@ -35,15 +37,16 @@ _SCHEDULERS = {
 class Worker:
     """The hooks of an xdist worker that others than `Hooks` have."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, config: pytest.Config, session: Session) -> None:
         self.session = session
+        self._config = config
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:
         """Hand to the controller what is for its summary."""
-        output = getattr(self.session.config, "workeroutput", None)
+        output = getattr(self._config, "workeroutput", None)
         if output is not None:
-            output["memguard"] = {"warnings": self.session.warnings, "left": self.session.left}
+            output["memguard"] = {"warnings": self.session.warnings, **Leftovers(self.session.left).to_json()}
 
 
 class Controller:
@@ -66,7 +69,7 @@ class Controller:
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """Tell a worker, or the one that replaces it, where the guard is."""
-        node.workerinput["memguard"] = {**self.session.shared, "path": self.session.path_for_workers()}
+        node.workerinput["memguard"] = self.session.client.for_workers()
         send = node.sendcommand
 
         def sendcommand(name: str, **facts: object) -> None:
@@ -82,9 +85,10 @@ class Controller:
         """Take what a worker handed over; remember one that died."""
         if error:
             self._last_dead = str(node.gateway.id)
-        handed = getattr(node, "workeroutput", {}).get("memguard", {})
-        self.session.warnings += handed.get("warnings", ())
-        self.session.left += handed.get("left", ())
+        handed = getattr(node, "workeroutput", {}).get("memguard")
+        if handed:
+            self.session.warnings += handed["warnings"]
+            self.session.left += Leftovers.from_json(handed).left
 
     def pytest_runtest_logstart(self, nodeid: str, location: tuple[str, int | None, str]) -> None:
         """Keep where a test stands: the report of a crash does not say."""
@@ -93,7 +97,7 @@ class Controller:
     @pytest.hookimpl(optionalhook=True)
     def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport) -> None:
         """Say who ended the worker, and make it the failure of its test."""
-        death = self.session.killed_worker(self._last_dead)
+        death = self.session.client.ask(AskDeath(self._last_dead), Death)
         report.when = "call"
         report.location = self._locations.get(crashitem, report.location)
         self._crashed.add(id(report))
@@ -105,14 +109,14 @@ class Controller:
                 "stderr of the worker"
             )
             return
-        report.user_properties += [(PEAK, round(death.peak / MB, 1))]
+        report.user_properties += [(PEAK, in_mb(death.peak))]
         if death.breach is not None:
-            from pytest_memguard.outputs.text.breach_report import describe
+            from pytest_memguard.outputs.text.breach_report import describe  # late: see `Session.wait_until_ready`
 
             from .failure import note
 
             note(report, death.breach)
-            report.user_properties += [(ADDED, round(death.breach.added / MB, 1))]
+            report.user_properties += [(ADDED, in_mb(death.breach.added))]
             text = "\n".join(describe(death.breach))
             report.longrepr = f"worker {self._last_dead} was killed by memguard: {text}"
         elif death.by == BY_KERNEL:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 
+from pytest_memguard.breach import RECORD
 from pytest_memguard.errors import printable
 from pytest_memguard.jsonline import encode
 from pytest_memguard.outputs.text.breach_report import describe
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from pytest_memguard.outputs.console import Console
 
     from .protocol import Hello
-
-RECORD = "last-death.json"
 
 
 def tell(console: Console, hello: Hello, death: Death, running: list[Death], killed: int) -> None:

@@ -113,6 +113,11 @@ class Board:
         self._sequence = sequence + 1
         self._pack_word(page, 0, sequence + 1)
 
+    def show_what(self, other: Board) -> None:
+        """Show what another page shows, which nobody reads any more."""
+        self._page[:_GUARD_AT] = other._page[:_GUARD_AT]
+        self._sequence = other._sequence
+
     def show_phase(self, phase: int) -> None:
         """Show that the same test is in another phase: one word, which is written at once or not at all."""
         self._pack_word(self._page, _PHASE_AT, phase)

@@ -147,7 +147,7 @@ def test_the_guards_arguments_tell_no_secret(sessions: Sessions) -> None:
         def test_looks():
             for pid in hogs.guards():
                 words = open(f"/proc/{pid}/cmdline").read()
-                assert "guardprocess" in words
+                assert "session_guard" in words
                 assert "s3cr3t" not in words
         """,
     )

@@ -1,0 +1,105 @@
+"""The hooks of a process that runs tests: they show the guard what runs, and fail what passed a limit."""
+
+from __future__ import annotations
+
+import pytest
+
+from .plan import wrong_markers
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from .session import Session
+
+
+class Hooks:
+    """The hooks of a process that runs tests. As few as can be: each call of a wrapper costs 3 us."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self._broke: pytest.CollectReport | None = None  # the collector that passed a limit just now
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_make_collect_report(
+        self, collector: pytest.Collector
+    ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+        """Watch a collector: it imports test modules, and what they import may leak."""
+        self.session.begin_collecting(collector.nodeid)
+        try:
+            report = yield
+        finally:
+            breaches = self.session.end_collecting()
+        if breaches:
+            from .failure import apply_to_collection  # late: see `Session.wait_until_ready`
+
+            apply_to_collection(breaches, collector, report, self.session.plan.action, self.session.warnings)
+            self._broke = report
+        wrong = wrong_markers(report.result or (), self.session.plan)
+        if wrong and report.passed:
+            report.outcome, report.longrepr, report.result = "failed", "\n".join(wrong), []
+        return report
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Free what a module that failed holds: until now pytest had its traceback, and that has its globals."""
+        if report is self._broke:
+            self._broke = None
+            from .failure import free_cycles
+
+            free_cycles()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> None:
+        """Show the guard which test runs, and that its setup comes first."""
+        self.session.begin(item)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Fail a phase in which a limit was passed, and show the guard the next one."""
+        session = self.session
+        failure = session.end_phase(item, call)
+        if call.when == "teardown":
+            session.finish(item)
+        report = yield
+        if failure is not None:
+            from .failure import apply
+
+            apply(failure, item, call, report)
+        elif session.test.wrong_marker:
+            report.outcome, report.longrepr, session.test.wrong_marker = "failed", session.test.wrong_marker, ""
+        if call.when == "setup" and session.test.is_over:  # the same item once more, as by pytest-rerunfailures
+            session.begin(item)
+        session.begin_next_phase(call.when, passed=report.passed)
+        return report
+
+    def pytest_runtest_logfinish(self) -> None:
+        """Show the guard that no test runs."""
+        self.session.end()
+
+    def pytest_enter_pdb(self) -> None:
+        """Do not act while somebody looks at a process that stands still."""
+        self.session.debugger(attached=True)
+
+    def pytest_leave_pdb(self) -> None:
+        """Act again."""
+        self.session.debugger(attached=False)
+
+
+class ScopedFixtures:
+    """For --mem-leftovers=kill: what a wider fixture starts is not left behind by the test that came first."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_fixture_setup(self, request: pytest.FixtureRequest) -> Generator[None, object, object]:
+        """Note when fixtures of wider scope are set up."""
+        if request.scope == "function":
+            return (yield)
+        began = self.session.clock()
+        try:
+            return (yield)
+        finally:
+            self.session.scoped_fixture(began)
