@@ -222,8 +222,8 @@ def _lost_by(refusal: protocol.Refusal) -> ConnectionLost:
     return OtherVersion(
         f"the guard around pytest is memguard {refusal.version or '(unknown)'}, this plugin "
         f"{protocol.version() or '(unknown)'}, and they do not understand each other: install one version of both. Its "
-        f"limit, {format_size(refusal.limit)} ({refusal.source}), holds for the run as a whole; this session has a guard "
-        "of its own"
+        f"limit, {format_size(refusal.limit)} ({refusal.source}), holds for the run as a whole; this session has a "
+        "guard of its own"
     )
 
 
