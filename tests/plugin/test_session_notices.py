@@ -104,7 +104,7 @@ def test_a_notifier_that_hangs_is_neither_member_nor_leftover_and_delays_nothing
     (note,) = sessions.notes("ran")
     alive = is_alive(note["pid"])
     os.kill(note["pid"], signal.SIGKILL)
-    result = Result(status, running.out, "")
+    result = Result(status, running.out.encode(), b"")
     assert alive
     assert result.counts == {"passed": 2}, result
     assert "left running" not in result.out

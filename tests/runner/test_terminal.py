@@ -194,6 +194,7 @@ def test_the_status_line_keeps_to_the_last_row(memguard: Memguard, open_terminal
 def test_the_status_line_leaves_a_prompt_as_it_is(open_terminal: OpenTerminal) -> None:
     code = "print('hello', input('your name? '))"
     terminal = open_terminal(*MEMGUARD_TEST, "-v", "-i", 0.1, *python(code))
+    terminal.wait_for_text("your name? ")
     terminal.wait_for(lambda: terminal.rows()[-1].startswith("memguard: "), "the status line")
     assert (terminal.screen.cursor.y, terminal.screen.cursor.x) == (0, len("your name? "))
     terminal.type("Ada")

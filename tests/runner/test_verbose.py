@@ -160,7 +160,7 @@ def test_a_slow_reader_gets_the_whole_post_mortem(memguard: Memguard) -> None:
     run = memguard.start("-t", 60, *HOG, "--counter", "counter", stderr=writing)
     os.close(writing)
     counter = memguard.folder / "counter"
-    wait_for(lambda: counter.exists() and counter.read_bytes()[0] >= 40, "memory near its limit")
+    wait_for(lambda: counter.exists() and counter.read_bytes()[:1] >= bytes([40]), "memory near its limit")
     text = b""
     while piece := os.read(reading, 4096):
         text += piece
