@@ -95,10 +95,11 @@ def _spelling(options: Mapping[str, object], name: str, value: object) -> str:
     typed = options.get("_spelling")
     if isinstance(typed, dict) and name in typed:
         return str(typed[name])
-    known = BY_NAME[name].options if name in BY_NAME else ()
-    if not known:
-        return "--" + name.replace("_", "-")
-    return known[0] if name == "notify" and value is False else known[-1]
+    setting = BY_NAME.get(name)
+    for word in reversed(setting.options or (setting.pytest_option,)) if setting is not None else ():
+        if word and word.startswith("--no-") == (value is False):
+            return word
+    return "--" + name.replace("_", "-")
 
 
 def _choose_profile(

@@ -6,7 +6,7 @@ Everything that knows a setting by name (loader, `--show-config`, error messages
 from __future__ import annotations
 
 from pytest_memguard.errors import quote
-from pytest_memguard.units import TB, parse_seconds, parse_size
+from pytest_memguard.units import TB, format_size, parse_seconds, parse_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,19 +24,36 @@ SHORTEST_INTERVAL = 0.05  # seconds; a snapshot is about 1 KB, so this is 20 KB 
 _SWITCH = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
+class Kind:
+    """A kind of value: how it is read, how `--show-config` writes it, and what help calls it ("": a switch).
+
+    `parse(value, written_in_file)` raises ValueError, whose text says what was expected.
+    """
+
+    __slots__ = ("metavar", "parse", "write")
+
+    def __init__(self, metavar: str, parse: Callable[[object, bool], Any], write: Callable[[Any], str] = str) -> None:
+        self.metavar = metavar
+        self.parse = parse
+        self.write = write
+
+
 class Setting:
-    """One setting. `parse(value, written_in_file)` raises ValueError, whose text says what was expected."""
+    """One row of the table: all that options, variables, files, help and `--show-config` have to know of a setting."""
 
     __slots__ = (
         "bun_variable",
         "default",
         "doors",
+        "example",
         "generic_variable",
         "help",
         "key",
+        "kind",
         "name",
         "options",
-        "parse",
+        "pytest_help",
+        "pytest_option",
         "secret",
         "variable",
     )
@@ -44,11 +61,14 @@ class Setting:
     def __init__(
         self,
         key: str,
-        parse: Callable[[object, bool], Any],
+        kind: Kind,
         default: Any,
         help: str,  # noqa: A002 - the word everybody knows
         *,
+        example: str = "",
         options: tuple[str, ...] = (),
+        pytest_option: str = "",
+        pytest_help: str = "",
         bun_variable: str = "",
         generic_variable: str = "",
         doors: str = BOTH,
@@ -59,12 +79,19 @@ class Setting:
         self.variable = "MEMGUARD_" + self.name.upper()
         self.bun_variable = bun_variable  # read when the command is bun test
         self.generic_variable = generic_variable  # read for any command
-        self.options = options  # the long spelling last
+        self.options = options  # of memguard-test; the long spelling last
+        self.pytest_option = pytest_option
         self.doors = doors  # which of `memguard-test` and pytest has it
-        self.parse = parse
+        self.kind = kind
         self.default = default  # as a user would write it
-        self.help = help
+        self.example = example  # of a value, as it is typed in a shell
+        self.help = help  # where memguard-test has an option: 55 characters, as its --help is one screen
+        self.pytest_help = pytest_help or help
         self.secret = secret  # its value may hold a password or a token: no message quotes it
+
+    def parse(self, value: object, written_in_file: bool) -> Any:
+        """Return the value that was meant. Raises ValueError, whose text says what was expected."""
+        return self.kind.parse(value, written_in_file)
 
     def got(self, value: object) -> str:
         """Return the end of an error's sentence, nothing where the value may hold a secret."""
@@ -128,9 +155,9 @@ def _parse_test_limit(value: object, written_in_file: bool) -> Any:
 
 def _parse_floor(value: object, written_in_file: bool) -> Any:
     """Check a size; 0, and false in a file, mean none."""
-    if (value is False and written_in_file) or (not isinstance(value, bool) and str(value).strip() == "0"):
+    if not isinstance(value, bool) and str(value).strip() == "0":
         return None
-    return _parse_size(value, written_in_file)
+    return _parse_test_limit(value, written_in_file)
 
 
 def _choice(words: tuple[str, ...]) -> Callable[[object, bool], Any]:
@@ -189,49 +216,89 @@ def _parse_keep(value: object, written_in_file: bool) -> int:
     raise ValueError("expected how many runs to keep, such as 100, or 0 for none")
 
 
+def _words(value: tuple[str, ...]) -> str:
+    return ", ".join(value)
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.10g} s"
+
+
+def _true_or_false(value: bool) -> str:
+    return "true" if value else "false"
+
+
+SIZE = Kind("SIZE", _parse_size, format_size)
+SWITCH = Kind("", _parse_switch, _true_or_false)
+COUNT = Kind("N", _parse_count)
+
 SETTINGS = (
     Setting(
         "limit",
-        _parse_size,
+        SIZE,
         800,
-        "memory that the tree may use: MB, or with a unit, or a percentage of the usable RAM",
+        "what the whole tree may hold: MB, 1.5G or 50% (800)",
+        example="500",
         options=("-t", "--limit"),
+        pytest_option="--mem-limit",
+        pytest_help="guard this session: pytest, its subprocesses and xdist workers may hold SIZE together "
+        "(MB, 1.5G, 50%); 0 switches the guard off",
         bun_variable="BUN_TEST_MEMORY_THRESHOLD",
         generic_variable="MEMORY_THRESHOLD",
     ),
     Setting(
         "min-available",
-        _parse_floor,
+        Kind("SIZE", _parse_floor, format_size),
         None,
-        "memory that must stay available on the machine: a size, or a percentage of the usable RAM",
+        "stop it, too, when the machine has less than that left",
+        example="500",
         options=("--min-available",),
+        pytest_option="--mem-min-available",
+        pytest_help="act, too, when the machine has less than SIZE available and this session holds a good part of "
+        "what is used",
     ),
-    Setting("warn", _parse_size, "90%", "level above which a warning is given: a size, or a percentage of the limit"),
+    Setting(
+        "warn",
+        SIZE,
+        "90%",
+        "level above which a warning is given: a size, or a percentage of the limit",
+        example="80%",
+        pytest_option="--mem-warn",
+        pytest_help="name tests that came so close to a limit (default 90%)",
+    ),
     Setting(
         "interval",
-        _parse_interval,
+        Kind("S", _parse_interval, _seconds),
         3,
-        "seconds between two snapshots in the log",
+        "seconds between two snapshots in the log (3)",
+        example="5",
         options=("-i", "--interval"),
         bun_variable="BUN_TEST_CHECK_INTERVAL",
         generic_variable="CHECK_INTERVAL",
     ),
     Setting(
         "log",
-        _parse_path,
+        Kind("FILE", _parse_path),
         None,
-        "file to which snapshots are appended",
+        "append snapshots to a file, as JSON lines",
+        example="memory.log",
         options=("-l", "--log"),
+        pytest_option="--mem-log",
+        pytest_help="append a JSON line a snapshot",
         bun_variable="BUN_TEST_LOG_FILE",
     ),
     Setting(
-        "keep", _parse_keep, 100, "how many runs of each folder are kept in the log folder of the user; 0 for none"
+        "keep",
+        Kind("N", _parse_keep),
+        100,
+        "how many runs of each folder are kept in the log folder of the user; 0 for none",
+        example="10",
     ),
     Setting(
         "verbose",
-        _parse_verbose,
+        Kind("", _parse_verbose, _true_or_false),
         False,
-        "show a status line while the command runs, and the peak at its end",
+        "show a status line, and the peak at the end",
         doors=RUNNER,
         options=("-v", "--verbose"),
         bun_variable="BUN_TEST_VERBOSE",
@@ -239,79 +306,88 @@ SETTINGS = (
     ),
     Setting(
         "notify",
-        _parse_switch,
+        SWITCH,
         True,
-        "send notifications: on the desktop, and by what notify-command and notify-urls say",
-        options=("--no-notify", "--notify"),
+        "send notifications, on the desktop and by notify-*",
+        options=("--notify", "--no-notify"),
     ),
     Setting(
         "notify-on",
-        _parse_occasions,
+        Kind("WORDS", _parse_occasions, _words),
         (KILL,),
-        "what to notify of: kill, warning (the warn level is reached), finish (the command has ended)",
+        "what to notify of: kill,warning,finish (kill)",
+        example="kill,warning",
         options=("--notify-on",),
     ),
     Setting(
         "notify-command",
-        _parse_shell_command,
+        Kind("CMD", _parse_shell_command),
         None,
-        "shell command that is told of it, in its environment (NOTICE_TITLE, ...) and as JSON on its stdin",
+        "shell command that is told: NOTICE_TITLE, ..., stdin",
+        example='"say stopped"',
         options=("--notify-command",),
         secret=True,
     ),
     Setting(
         "notify-urls",
-        _parse_urls,
+        Kind("URLS", _parse_urls, " ".join),
         (),
         "addresses to notify through apprise (extra: notify)",
+        example="ntfy://topic",
         secret=True,
     ),
     Setting(
         "grace",
-        _parse_grace,
+        Kind("S", _parse_grace, _seconds),
         5,
-        "seconds between SIGTERM and SIGKILL",
+        "seconds between SIGTERM and SIGKILL (5)",
+        example="10",
         options=("--grace",),
     ),
     Setting(
         "leave-running",
-        _parse_switch,
+        SWITCH,
         False,
-        "let processes that the command leaves behind run on",
+        "let what the command leaves behind at its end run on",
         doors=RUNNER,
         options=("--leave-running",),
     ),
-    Setting("enabled", _parse_switch, False, "guard every pytest session of this project", doors=PYTEST),
+    Setting("enabled", SWITCH, False, "guard every pytest session of this project", doors=PYTEST),
     Setting(
         "test-limit",
-        _parse_test_limit,
+        Kind("SIZE", _parse_test_limit, format_size),
         None,
-        "memory that each test may add to what was there when it started",
-        options=("--mem-test-limit",),
+        "what each test may add to what was there when it started; the marker mem_limit overrides it",
+        example="200",
+        pytest_option="--mem-test-limit",
         doors=PYTEST,
     ),
     Setting(
         "action",
-        _choice(ACTIONS),
+        Kind("fail|warn", _choice(ACTIONS)),
         "fail",
-        "what to do when a limit is passed: fail the test at fault, or only warn",
-        options=("--mem-action",),
+        "what to do when a limit is passed: act and fail the test at fault (default), or only warn",
+        example="warn",
+        pytest_option="--mem-action",
         doors=PYTEST,
     ),
     Setting(
         "leftovers",
-        _choice(LEFTOVERS),
+        Kind("report|kill|ignore", _choice(LEFTOVERS)),
         "report",
-        "processes that a test left running: report them, kill them when the test is over, or ignore them",
-        options=("--mem-leftovers",),
+        "processes that a test left running: report them at the end (default), kill them when the test is over, "
+        "or ignore them; at the end of the session all are killed",
+        example="kill",
+        pytest_option="--mem-leftovers",
         doors=PYTEST,
     ),
     Setting(
         "report",
-        _parse_count,
+        COUNT,
         0,
-        "show so many of the heaviest tests at the end",
-        options=("--mem-report",),
+        "show the N tests that added most memory (10)",
+        example="10",
+        pytest_option="--mem-report",
         doors=PYTEST,
     ),
 )
@@ -322,30 +398,6 @@ BY_KEY = {setting.key: setting for setting in SETTINGS}
 class Settings:
     """The effective settings of one run, and where each came from. Sizes are bytes, durations seconds."""
 
-    __slots__ = (
-        "_notes",
-        "_sources",
-        "action",
-        "config_file",
-        "enabled",
-        "grace",
-        "interval",
-        "keep",
-        "leave_running",
-        "leftovers",
-        "limit",
-        "log",
-        "min_available",
-        "notify",
-        "notify_command",
-        "notify_on",
-        "notify_urls",
-        "profile",
-        "report",
-        "test_limit",
-        "verbose",
-        "warn",
-    )
     limit: int
     min_available: int | None
     warn: int

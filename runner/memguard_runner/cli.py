@@ -5,41 +5,23 @@ Options end at the first word that is none, or at `--`: what follows is the comm
 
 from __future__ import annotations
 
+from pytest_memguard.config.settings import PYTEST, SETTINGS
 from pytest_memguard.errors import UsageError, quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_WITH_VALUE = {
-    "-t": "limit",
-    "--limit": "limit",
-    "--min-available": "min_available",
-    "-i": "interval",
-    "--interval": "interval",
-    "-l": "log",
-    "--log": "log",
-    "--grace": "grace",
-    "--profile": "profile",
-    "--notify-on": "notify_on",
-    "--notify-command": "notify_command",
+_ROWS = [setting for setting in SETTINGS if setting.doors != PYTEST]
+_WITH_VALUE = {  # spelling -> setting, example of a value
+    **{word: (setting.name, setting.example) for setting in _ROWS if setting.kind.metavar for word in setting.options},
+    "--profile": ("profile", "ci"),
 }
-_EXAMPLES = {
-    "limit": "500",
-    "min_available": "500",
-    "interval": "5",
-    "log": "memory.log",
-    "grace": "10",
-    "profile": "ci",
-    "notify_on": "kill,warning",
-    "notify_command": '"say stopped"',
-}
-_SWITCHES: dict[str, tuple[str, bool]] = {
-    "-v": ("verbose", True),
-    "--verbose": ("verbose", True),
-    "--notify": ("notify", True),
-    "--no-notify": ("notify", False),
-    "--leave-running": ("leave_running", True),
+_SWITCHES = {  # spelling -> setting, its value
+    word: (setting.name, not word.startswith("--no-"))
+    for setting in _ROWS
+    if not setting.kind.metavar
+    for word in setting.options
 }
 _MODES = {
     "-h": "help",
@@ -97,7 +79,7 @@ def parse(words: Sequence[str]) -> Options:
 def known() -> dict[str, tuple[list[str], bool]]:
     """Return name of setting or mode -> (how it can be spelled, whether a value follows), for shell completion."""
     found: dict[str, tuple[list[str], bool]] = {}
-    for spelling, setting in _WITH_VALUE.items():
+    for spelling, (setting, _) in _WITH_VALUE.items():
         found.setdefault(setting, ([], True))[0].append(spelling)
     for spelling, (setting, _) in _SWITCHES.items():
         found.setdefault(setting, ([], False))[0].append(spelling)
@@ -111,11 +93,11 @@ def _take(options: Options, word: str, rest: list[str]) -> None:
     name, value = _split_long(word) if word.startswith("--") else _split_short(word)
     has_value = value is not None
     if name in _WITH_VALUE:
+        setting, example = _WITH_VALUE[name]
         if value is None:
             if not rest:
-                raise UsageError(f"{name} needs a value: {_example(name)}")
+                raise UsageError(f"{name} needs a value: for example `memguard-test {name} {example} bun test`")
             value = rest.pop(0)
-        setting = _WITH_VALUE[name]
         options.settings[setting] = value
         options.spelling[setting] = name
         return
@@ -146,11 +128,6 @@ def _split_long(word: str) -> tuple[str, str | None]:
 def _split_short(word: str) -> tuple[str, str | None]:
     """Split -t500 and -vt into the first letter and what follows."""
     return word[:2], word[2:].removeprefix("=") or None
-
-
-def _example(name: str) -> str:
-    value = _EXAMPLES[_WITH_VALUE[name]]
-    return f"for example `memguard-test {name} {value} bun test`"
 
 
 def _hint(name: str) -> str:

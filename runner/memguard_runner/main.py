@@ -51,9 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: cli.Options) -> int:
     if options.mode == "help":
-        from .cli_help import HELP
+        from .cli_help import text
 
-        return _print(HELP)
+        return _print(text())
     if options.mode == "version":
         from importlib.metadata import version
 

@@ -12,13 +12,13 @@ from pytest_memguard.config.settings import PYTEST, SETTINGS
 from pytest_memguard.environ import READER
 from pytest_memguard.errors import printable
 from pytest_memguard.outputs.notify.redact import masked_command, masked_url
-from pytest_memguard.units import format_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
-    from pytest_memguard.config.settings import Settings
+    from pytest_memguard.config.settings import Setting, Settings
 
 
 def format_settings(settings: Settings, environ: Mapping[str, str] | None = None) -> str:
@@ -31,34 +31,22 @@ def format_settings(settings: Settings, environ: Mapping[str, str] | None = None
     for setting in SETTINGS:
         if setting.doors == PYTEST:
             continue
-        value = _written(setting.name, getattr(settings, setting.name))
+        value = _written(setting, getattr(settings, setting.name))
         note = settings.note(setting.name)
         rows.append((setting.key, value, settings.source(setting.name) + (f" ({note})" if note else "")))
-    rows.append(("profile", _written("profile", settings.profile), settings.source("profile")))
-    rows.append(("config file", _written("config_file", settings.config_file), settings.source("config_file")))
+    rows.append(("profile", settings.profile or "none", settings.source("profile")))
+    rows.append(("config file", settings.config_file or "none", settings.source("config_file")))
     reader = environ.get(READER, "")
     rows.append(("reader", reader or "automatic", READER if reader else "default"))
     return _aligned([(name, printable(value), printable(source)) for name, value, source in rows])
 
 
-def _written(name: str, value: object) -> str:
+def _written(setting: Setting, value: Any) -> str:
     if value is None or value == ():
         return "none"
-    if name == "notify_urls" and isinstance(value, tuple):
-        return " ".join(map(masked_url, value))
-    if name == "notify_command":
-        return masked_command(str(value))
-    if isinstance(value, tuple):
-        return ", ".join(value)
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int) and name in ("limit", "min_available", "warn"):
-        return format_size(value)
-    if name == "keep":
-        return str(value)
-    if isinstance(value, (int, float)):
-        return f"{value:.10g} s"
-    return str(value)
+    if setting.secret:
+        return masked_command(value) if isinstance(value, str) else setting.kind.write(map(masked_url, value))
+    return setting.kind.write(value)
 
 
 def _aligned(rows: list[tuple[str, str, str]]) -> str:

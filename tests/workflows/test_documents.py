@@ -115,7 +115,7 @@ def options_of_pytest() -> set[str]:
 
 
 def options_of_the_runner() -> set[str]:
-    return {*runner_options._WITH_VALUE, *runner_options._SWITCHES, *runner_options._MODES}
+    return {spelling for spellings, _ in runner_options.known().values() for spelling in spellings}
 
 
 def options_of_the_companion() -> set[str]:

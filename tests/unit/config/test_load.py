@@ -736,7 +736,7 @@ def test_the_internal_variables_are_tolerated(load):
         ({"log": ""}, "--log: expected the path of a file, got ''"),
         ({"test_limit": "5X", "_spelling": {"test_limit": "--mem-test-limit"}}, "--mem-test-limit: expected a size"),
         ({"report": "many"}, "--mem-report: expected how many tests to show, such as 10, got 'many'"),
-        ({"warn": "5 apples"}, "--warn: expected a size"),
+        ({"warn": "5 apples"}, "--mem-warn: expected a size"),
     ],
 )
 def test_a_wrong_option_is_named_as_it_was_spelled(refusal, options, expected):
