@@ -56,7 +56,19 @@ def _read(path: str) -> bytes:
 
 
 def _memguard_table(path: str, content: bytes) -> object:
-    """Return what stands under tool.memguard, or None."""
+    """Return what stands under tool.memguard, or None: as it is kept, or from the parser. Raises UsageError."""
+    from . import table_cache  # 1 ms: only for a file that mentions memguard
+
+    kept = table_cache.recall(content)
+    if kept is not None:
+        return kept["memguard"]
+    table = _parse(path, content)
+    table_cache.keep(content, table)
+    return table
+
+
+def _parse(path: str, content: bytes) -> object:
+    """Return what stands under tool.memguard, or None. Raises UsageError."""
     if sys.version_info >= (3, 11):
         import tomllib
     else:

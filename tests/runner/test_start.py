@@ -83,6 +83,17 @@ def test_a_pyproject_that_is_not_about_memguard_is_not_parsed(memguard: Memguard
 
 
 @both_readers
+def test_a_pyproject_is_parsed_once_and_not_again_while_it_stays_the_same(memguard: Memguard) -> None:
+    file = memguard.folder / "pyproject.toml"
+    file.write_text(f"# {memguard.folder}\n[tool.memguard]\nlimit = 500\n")
+    first, second = (record(memguard, "/bin/true").before_the_command() for _ in range(2))
+    assert first & {"tomllib", "tomli"}
+    assert not second & TOO_DEAR_FOR_A_QUIET_GUARD
+    file.write_text(f"# {memguard.folder}\n[tool.memguard]\nlimit = 600\n")
+    assert record(memguard, "/bin/true").before_the_command() & {"tomllib", "tomli"}
+
+
+@both_readers
 def test_the_command_is_two_forks_away(memguard: Memguard) -> None:
     assert record(memguard, "/bin/true").forks_before_the_command() == 2
 

@@ -13,6 +13,7 @@ import stat
 import time
 from errno import EACCES, EAGAIN, ENOSPC
 
+from pytest_memguard import state_folder
 from pytest_memguard.errors import reason_of
 
 TYPE_CHECKING = False
@@ -31,18 +32,9 @@ DAY = 86400.0
 
 
 def runs_folder(environ: Mapping[str, str], platform: str) -> str:
-    """Return the folder of kept logs, "" where there is none (no home). `platform` is as in sys.platform.
-
-    The places are platformdirs' (user_state_dir), XDG_STATE_HOME first on each system. A relative path is to be
-    ignored (XDG Base Directory Specification).
-    """
-    base = environ.get("XDG_STATE_HOME", "")
-    if not base.startswith("/"):
-        home = environ.get("HOME", "")
-        if not home.startswith("/"):
-            return ""
-        base = home.rstrip("/") + ("/Library/Application Support" if platform == "darwin" else "/.local/state")
-    return base.rstrip("/") + "/memguard/runs"
+    """Return the folder of kept logs, "" where there is none (no home). `platform` is as in sys.platform."""
+    state = state_folder.find(environ, platform)
+    return f"{state}/runs" if state else ""
 
 
 def name_for(started: float, directory: str) -> str:
@@ -71,13 +63,13 @@ def create(place: str, name: str) -> int:
     """Create a log, readable by its owner alone, and return its descriptor, locked. Raises OSError."""
     if not place:
         raise OSError("no place")
-    _make(place)
+    state_folder.make(place)
     hidden = f"{place}/.{name}{UNFINISHED}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
     descriptor = os.open(hidden, flags, 0o600)
     lock(descriptor)
     try:
-        _set_mode(descriptor, 0o600)  # one that cannot be read could not be removed either
+        state_folder.set_mode(descriptor, 0o600)  # one that cannot be read could not be removed either
         os.rename(hidden, f"{place}/{name}")
     except OSError:
         os.close(descriptor)
@@ -159,46 +151,12 @@ def _remove(path: str, unless_younger: float = 0.0) -> None:
         os.close(descriptor)
 
 
-def _make(place: str) -> None:
-    """Make the folder with those above it, for the user alone. Raises OSError where logs are not to be kept."""
-    above = place
-    missing = []
-    while True:
-        try:
-            facts = os.stat(above)
-            break
-        except FileNotFoundError:
-            missing.append(above)
-            above = os.path.dirname(above)
-    if facts.st_uid != os.geteuid() and (not missing or _is_someone_elses(facts.st_uid)):
-        raise PermissionError(EACCES, "belongs to another user", above)
-    for path in reversed(missing):
-        try:
-            os.mkdir(path, 0o700)
-            _set_mode(path, 0o700)  # ~/.local is not ours alone
-        except FileExistsError:  # another run was quicker
-            pass
-
-
-def _set_mode(file: str | int, mode: int) -> None:
-    """Give a file that we made the mode it should have whatever the umask took away."""
-    try:
-        os.chmod(file, mode)
-    except OSError:  # a file system without modes
-        pass
-
-
-def _is_someone_elses(owner: int) -> bool:
-    """Return whether this is sudo in the caller's home: a folder of root's in there would be in the caller's way."""
-    return os.geteuid() == 0 and owner != 0 and os.environ.get("SUDO_UID") == str(owner)
-
-
 def trouble(place: str) -> str:
     """Return why no logs can be kept in the folder, and the cure; "" when they can. Tries it."""
     if not place:
         return "neither XDG_STATE_HOME nor HOME names a folder; set one of them to an absolute path"
     try:
-        _make(place)
+        state_folder.make(place)
         path = f"{place}/.{name_for(time.time(), place)}{UNFINISHED}"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:

@@ -1,0 +1,94 @@
+"""What the TOML parser found in a pyproject.toml, kept for the next start: the parser takes 16 ms, this 1 ms.
+
+A file of the user's state folder holds what one pyproject.toml says under [tool.memguard], sealed with a sum over that
+and over the whole pyproject.toml. So what is kept fits these bytes or is not believed, whatever times, sizes and inodes
+say; nor is what is damaged, of another version, or somebody else's. Trouble is no error: the parser is always there.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+
+from pytest_memguard import state_folder
+from pytest_memguard.jsonline import decode, encode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+VERSION = b"table 1"  # of what stands in such a file
+MOST_BYTES = 64 << 10  # of one file
+FILES = 256  # at most: each content has one place, and the last content that came to a place stays
+
+
+def recall(content: bytes) -> dict[str, Any] | None:
+    """Return {"memguard": what a file of this content says under [tool.memguard], or None}; None if it is not kept."""
+    try:
+        path, sum_ = _place(content)
+        # Neither a link nor a pipe that somebody put there is opened.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            facts = os.fstat(descriptor)
+            if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & 0o022:
+                return None
+            kept = os.read(descriptor, MOST_BYTES)
+        finally:
+            os.close(descriptor)
+        seal, _, line = kept.partition(b"\n")
+        return decode(line) if seal == _seal(line, sum_) else None
+    except (OSError, ValueError, ImportError):
+        return None
+
+
+def keep(content: bytes, table: object) -> None:
+    """Keep what the parser found, if it can be kept as it is."""
+    try:
+        line = encode({"memguard": table})
+        if decode(line) != {"memguard": table}:  # nan
+            return
+        path, sum_ = _place(content)
+        kept = _seal(line, sum_) + b"\n" + line
+        if len(kept) > MOST_BYTES:
+            return
+        state_folder.make(os.path.dirname(path))
+        _write(path, kept)
+    except (OSError, ValueError, TypeError, RecursionError, ImportError):  # TypeError: a date
+        pass
+
+
+def _write(path: str, kept: bytes) -> None:
+    """Write a file that appears whole. Raises OSError."""
+    fresh = path + ".new"
+    try:
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:  # somebody writes just now, or was killed while doing so
+        os.unlink(fresh)
+        return
+    try:
+        state_folder.set_mode(descriptor, 0o600)
+        whole = os.write(descriptor, kept) == len(kept)
+    finally:
+        os.close(descriptor)
+    if whole:
+        os.rename(fresh, path)
+    else:
+        os.unlink(fresh)
+
+
+def _place(content: bytes) -> tuple[str, bytes]:
+    """Return where it is kept what a file says, and the sum of its content. Raises OSError, ImportError."""
+    from _blake2 import blake2s  # `hashlib` brings OpenSSL: 5 ms
+
+    folder = state_folder.find(os.environ, sys.platform)
+    if not folder:
+        raise FileNotFoundError
+    sum_ = blake2s(content).digest()
+    return f"{folder}/tables/{sum_[0] % FILES:02x}", sum_
+
+
+def _seal(line: bytes, sum_: bytes) -> bytes:
+    from _blake2 import blake2s
+
+    return blake2s(line, key=sum_, person=VERSION).hexdigest().encode()
