@@ -68,6 +68,7 @@ class Trace:
 def record(memguard: Memguard, *words: str) -> Trace:
     """Run memguard-test with `words` in an empty folder and return what it did."""
     trace = memguard.folder / "trace"
+    trace.unlink(missing_ok=True)
     run = memguard.start_as([sys.executable, "-c", RECORDER, str(trace), str(SCRIPT)], *words)
     assert run.wait().status == 0
     return Trace(trace.read_text())
