@@ -115,7 +115,7 @@ def test_who_wants_none_gets_none(memguard: Memguard, logs: KeptLogs, keep: str)
 def test_the_file_can_say_so_too(memguard: Memguard, logs: KeptLogs) -> None:
     (memguard.folder / "pyproject.toml").write_text("[tool.memguard]\nkeep = false\n")
     memguard.run("true")
-    assert not logs.state.exists()
+    assert not logs.folder.exists()
 
 
 def test_only_so_many_are_kept_the_newest(memguard: Memguard, logs: KeptLogs) -> None:
