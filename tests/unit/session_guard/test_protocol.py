@@ -98,7 +98,7 @@ def test_another_protocol_is_told_before_anything_else_is_read(theirs):
 
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
 def test_no_line_does_more_than_raise_a_value_error(line):
-    with pytest.raises(ValueError, match="expected"):
+    with pytest.raises(ValueError):  # noqa: PT011 - the parser of JSON has words of its own
         parse(line)
 
 
