@@ -51,7 +51,7 @@ class Tree:
         self._since = 0.0  # when the first member was started: whoever is older is none
         self._pid_list = pid_list
         self._listener: Listener | None = None
-        self._excluded: set[int] = set()  # our own helpers: children of the guard that are no members
+        self.excluded: set[int] = set()  # pids of our own notifiers: children of the guard that are no members
         self._outside: set[int] = self._strangers()
         self._undecided: dict[int, int] = {}  # pid -> scans left to see it
         self._leaders: set[int] = set()  # pids of members, alive or not: groups and sessions they led are ours
@@ -86,16 +86,16 @@ class Tree:
         self._listener = listener
 
     def exclude(self, pid: int) -> None:
-        """Take note that a child of the guard is a helper of ours: neither it nor what it starts ever belongs.
+        """Take note that a child of the guard is our own: neither it nor what it starts ever belongs.
 
         It must be told before the next scan, and `include` once it has been collected and its pid may be another's.
         """
-        self._excluded.add(pid)
+        self.excluded.add(pid)
         self._outside.add(pid)
 
     def include(self, pid: int) -> None:
-        """Forget a helper that is gone."""
-        self._excluded.discard(pid)
+        """Take note that such a child has ended and was collected."""
+        self.excluded.discard(pid)
         self._outside.discard(pid)
 
     def scan(self) -> list[Member]:
@@ -109,7 +109,7 @@ class Tree:
                 self._outside &= pids | {0, 1}
             fresh = pids.difference(self._outside, self.members)
         else:
-            fresh = set(recent).difference(self.members, self._excluded)
+            fresh = set(recent).difference(self.members, self.excluded)
             self._outside -= fresh
             fresh |= self._undecided.keys()
         found: list[Member] = []
@@ -134,7 +134,7 @@ class Tree:
                 self._listener.member_gone(member)
 
     def _strangers(self) -> set[int]:
-        return {0, 1, self._guard, os.getppid(), *self._excluded}
+        return {0, 1, self._guard, os.getppid(), *self.excluded}
 
     def _classify(self, pid: int, found: list[Member]) -> None:
         """Decide whether `pid` belongs, and with it those above it that are not known yet.

@@ -14,40 +14,30 @@ from .sessions import Sessions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import select
     import socket
 
-    from pytest_memguard.engine.guard import Guard
-    from pytest_memguard.engine.meter import Meter
-    from pytest_memguard.engine.tree import Tree
-    from pytest_memguard.outputs.console import Console
-    from pytest_memguard.processes.model import Reader
+    from pytest_memguard.assembly import Assembly
+    from pytest_memguard.engine.poller import Poller
     from pytest_memguard.system.oom_killer import KernelKills
 
 
 def serve_sessions(
-    guard: Guard,
-    reader: Reader,
-    tree: Tree,
-    meter: Meter,
-    *,
-    listening: socket.socket,
-    poll: select.poll,
-    kernel: KernelKills,
-    console: Console,
-    grace: float,
-    own_tree: bool,
+    assembly: Assembly, *, listening: socket.socket, poller: Poller, kernel: KernelKills, own_tree: bool
 ) -> Server:
     """Serve pytest sessions on `listening`, and let what is known of their tests be the guard's policy.
 
-    `grace` is the seconds that a test has to notice what was done to it; `own_tree` says that the tree is a session's.
+    `own_tree` says that the tree is a session's.
     """
-    run = guard.facts
+    guard, reader, tree, run = assembly.guard, assembly.reader, assembly.tree, assembly.run
     limit = TreeLimit(run.limit, run.limit_source)
     ownership = Ownership(tree, reader)
     facts = BreachFacts(guard, reader, ownership, limit)
-    actions = Actions(guard, reader, tree, meter, ownership=ownership, facts=facts, limit=limit, grace=grace)
-    sessions = Sessions(guard, reader, tree, ownership=ownership, kernel=kernel, console=console, own_tree=own_tree)
+    actions = Actions(
+        guard, reader, tree, assembly.meter, ownership=ownership, facts=facts, limit=limit, grace=assembly.grace
+    )
+    sessions = Sessions(
+        guard, reader, tree, ownership=ownership, kernel=kernel, console=assembly.console, own_tree=own_tree
+    )
     told = GuardFacts(
         limit=run.limit,
         source=run.limit_source,
@@ -60,7 +50,7 @@ def serve_sessions(
     )
     server = Server(
         listening,
-        poll,
+        poller,
         guard,
         reader,
         tree,

@@ -9,30 +9,24 @@ session's first process, whatever ended that.
 from __future__ import annotations
 
 import os
-import select
 import sys
 import time
 
 from pytest_memguard import events
-from pytest_memguard.config.settings import FINISH, KILL, WARNING
-from pytest_memguard.engine.budget import Budget
-from pytest_memguard.engine.enforcer import Enforcer
-from pytest_memguard.engine.guard import Guard
-from pytest_memguard.engine.meter import Meter
+from pytest_memguard.assembly import LAST_WORD, Assembly, PytestSinks
 from pytest_memguard.engine.tree import Tree
 from pytest_memguard.environ import NOTICE_SETTINGS
 from pytest_memguard.jsonline import decode
 from pytest_memguard.outputs.console import Console
-from pytest_memguard.outputs.sinks import Sinks
 from pytest_memguard.processes import readers, signals
 from pytest_memguard.processes.command_line import display
 from pytest_memguard.processes.guard_name import take_guard_name
 from pytest_memguard.processes.model import ENDED
-from pytest_memguard.system import memory
 from pytest_memguard.system.oom_killer import KernelKills, restore_score
 from pytest_memguard.unix_socket import remove
 
 from .attach import serve_sessions
+from .host import PytestHost
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,83 +34,16 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pytest_memguard.breach import Breach
-    from pytest_memguard.outputs.notify.sink import Notices
     from pytest_memguard.processes.model import Member, Reader
-
-    from .server import Server
 else:
     import _socket as socket
 
 LISTENING = 3  # the descriptor that pytest hands over
-POLL_STEP = 0.001
 ROOT_PATIENCE = 5.0  # seconds from the end of the session to the end of its process
 HELPER_PATIENCE = 1.0  # ... and from there to the end of multiprocessing's helpers
 HELPER_STEP = 0.005
 DIED = 137  # as status of a session that said no goodbye
 INTERRUPTED = 2  # pytest.ExitCode.INTERRUPTED
-STEP_WITHOUT_PIDFD = 0.1  # seconds between two looks at whether pytest lives, where nothing tells its end
-
-
-class PytestHost:
-    """The guard's owner here: woken by messages, and by the end of the session's first process."""
-
-    def __init__(self, member: Member, reader: Reader, *, is_root: bool) -> None:
-        """`member` is the session's first process (`is_root`), or the first of its workers on this host."""
-        self.server: Server | None = None
-        self.notices: Notices | None = None
-        self.poll = select.poll()
-        self._is_root = is_root
-        self._member = member
-        self._reader = reader
-        self._pidfd = _open_pidfd(member.pid)
-        if self._pidfd >= 0:
-            self.poll.register(self._pidfd, select.POLLIN)
-
-    def wait(self, seconds: float) -> bool:
-        """Sleep until somebody asks something, or pytest ends."""
-        if seconds < POLL_STEP:
-            time.sleep(seconds)
-        if self._pidfd < 0:
-            seconds = min(seconds, STEP_WITHOUT_PIDFD)
-        happened = self.poll.poll(int(seconds * 1000))
-        for descriptor, _ in happened:
-            if self.server is not None and self.server.owns(descriptor):
-                self.server.serve(descriptor)
-        return bool(happened)
-
-    def reap(self) -> None:
-        """Collect notifiers: the guard has no other children."""
-        if self.notices is not None:
-            self.notices.couriers.reap()
-
-    def has_ended(self) -> bool:
-        """Return whether the session's first process has ended, or the session has."""
-        if self.server is not None:
-            if self.server.sessions.status() is not None:
-                return True
-            if not self._is_root and self.server.ownership.processes:
-                return False
-        return self._reader.state(self._member) in ENDED
-
-    def must_end(self) -> bool:
-        """Return False: a session ends by itself, or by what its policy does."""
-        return False
-
-    def in_hurry(self) -> bool:
-        """Return True: what is ended here has no time left."""
-        return True
-
-
-class PytestSinks(Sinks):
-    """Sinks of a pytest session: somebody always looks at the figures."""
-
-    def __bool__(self) -> bool:
-        """Return True: peaks are shown."""
-        return True
-
-    def show(self) -> bool:
-        """Return True."""
-        return True
 
 
 def main() -> None:
@@ -143,16 +70,14 @@ def guard_session(facts: dict[str, Any]) -> None:
     root = tree.add(int(facts["pid"]), leads=False)
     if root is None:
         return
-    limit, source = int(facts["limit"]), str(facts["source"])
-    meter = Meter(reader)
-    started = time.monotonic()
+    host = PytestHost(root, reader, tree, is_root=bool(facts["is_root"]))
     run = events.Run(
         identifier=str(facts["cookie"]),
         command=_command(facts["command"]),
         pid=root.pid,
         group=os.getpgid(root.pid),
-        limit=limit,
-        limit_source=source,
+        limit=int(facts["limit"]),
+        limit_source=str(facts["source"]),
         warn=int(facts["warn"]),
         log=facts["log"],
         reader=reader.name,
@@ -161,45 +86,24 @@ def guard_session(facts: dict[str, Any]) -> None:
         floor=int(facts["floor"]),
         floor_source=str(facts["floor_source"]),
     )
-    host = PytestHost(root, reader, is_root=bool(facts["is_root"]))
-    sinks = _open_sinks(run.log, str(facts["kept"]), int(facts["keep"]), console)
-    notify = facts["notify"] or {"on": ()}
-    if WARNING in notify["on"]:
-        host.notices = _open_notices(notify, run, tree)
-        sinks.add(host.notices, "notify")
-    monitor = None
-    if run.floor:
-        from pytest_memguard.engine.low_memory import monitor_of  # 0.2-0.9 MB, for a floor only
-
-        monitor = monitor_of(run)
-    guard = Guard(
-        run=run,
-        reader=reader,
-        tree=tree,
-        meter=meter,
-        budget=Budget(limit, run.warn),
-        enforcer=Enforcer(tree, reader, host.reap),
-        sinks=sinks,
-        host=host,
-        interval=float(facts["interval"]),
-        grace=float(facts["grace"]),
-        processors=memory.processors(),
-        started=started,
-        monitor=monitor,
-    )
-    server = serve_sessions(
-        guard,
+    assembly = Assembly(
+        run,
         reader,
         tree,
-        meter,
-        listening=socket.socket(fileno=LISTENING),
-        poll=host.poll,
-        kernel=kernel,
-        console=console,
+        host,
+        console,
+        PytestSinks(console),
+        keep=int(facts["keep"]),
+        kept=str(facts["kept"]),
+        notify=facts["notify"],
+        interval=float(facts["interval"]),
         grace=float(facts["grace"]),
-        own_tree=True,
+        started=time.monotonic(),
     )
-    host.server = server
+    listening = socket.socket(fileno=LISTENING)
+    server = serve_sessions(assembly, listening=listening, poller=host.poller, kernel=kernel, own_tree=True)
+    host.serve(server)
+    guard = assembly.guard
     guard.run()
     sessions = server.sessions
     sessions.finish()
@@ -214,14 +118,8 @@ def guard_session(facts: dict[str, Any]) -> None:
         outcome.verdict = events.KERNEL_OOM if outcome.evidence else outcome.verdict
     outcome.elapsed = guard.elapsed()
     outcome.peak, outcome.peak_at, outcome.peak_command = guard.peak.total, guard.peak.at, guard.peak.command
-    sinks.emit(events.FINISHED, snapshot=guard.snapshot(events.FINISHED), outcome=outcome)
-    if FINISH in notify["on"] or (KILL in notify["on"] and outcome.verdict in (events.MEMORY, events.KERNEL_OOM)):
-        host.notices = host.notices or _open_notices(notify, run, tree)
-        host.notices.ended(run, outcome, killed_for)
-    if host.notices is not None:
-        from pytest_memguard.outputs.notify.sink import LAST_WORD
-
-        host.notices.tell(console, LAST_WORD if outcome.verdict == events.MEMORY else 0.0)
+    assembly.finish(outcome, killed_for)
+    assembly.tell_failures(LAST_WORD if outcome.verdict == events.MEMORY else 0.0)
     if helpers:
         _wait_for_helpers(helpers, root, reader)
 
@@ -261,26 +159,6 @@ def _command(words: list[str]) -> str:
     return display(["pytest" if name in ("__main__.py", "py.test") else name, *words[1:]])
 
 
-def _open_sinks(log: str | None, kept: str, keep: int, console: Console) -> Sinks:
-    sinks = PytestSinks(console)
-    if log:
-        from pytest_memguard.outputs.log.file_sink import LogSink
-
-        sinks.add(LogSink(log, console), "log")
-    if keep:
-        from pytest_memguard.outputs.log.kept_sink import KeptLogSink
-
-        sinks.add(KeptLogSink(kept, keep), "kept log", quiet=True)
-    sinks.add_installed()
-    return sinks
-
-
-def _open_notices(notify: dict[str, Any], run: events.Run, tree: Tree) -> Notices:
-    from pytest_memguard.outputs.notify.sink import Notices
-
-    return Notices(notify, run.identifier, str(notify["directory"]), exclude=tree.exclude, include=tree.include)
-
-
 def _leave(path: str) -> None:
     """Leave pytest's children, its session, its signals and its folder, and take a name."""
     if os.fork() != 0:
@@ -292,10 +170,3 @@ def _leave(path: str) -> None:
     os.chdir(os.path.dirname(path) if os.path.isdir(os.path.dirname(path)) else "/")
     restore_score("0")
     take_guard_name()
-
-
-def _open_pidfd(pid: int) -> int:
-    try:
-        return os.pidfd_open(pid)
-    except (AttributeError, OSError):
-        return -1

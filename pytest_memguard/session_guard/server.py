@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import sys
 import time
 from struct import Struct
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pytest_memguard.engine.guard import Guard
+    from pytest_memguard.engine.poller import Poller
     from pytest_memguard.engine.tree import Tree
     from pytest_memguard.events import ProcessFigure
     from pytest_memguard.processes.model import Member, Reader
@@ -61,7 +61,7 @@ class Server:
     def __init__(
         self,
         listening: socket.socket,
-        poll: select.poll,
+        poller: Poller,
         guard: Guard,
         reader: Reader,
         tree: Tree,
@@ -72,11 +72,11 @@ class Server:
         sessions: Sessions,
         told: protocol.GuardFacts,
     ) -> None:
-        """`poll` is what the guard waits on; `told` is what every hello is answered with."""
+        """`poller` is what the guard waits on; `told` is what every hello is answered with."""
         self.ownership = ownership
         self.sessions = sessions
         self._listening = listening
-        self._poll = poll
+        self._poller = poller
         self._guard = guard
         self._reader = reader
         self._tree = tree
@@ -86,17 +86,41 @@ class Server:
         self._connections: dict[int, Connection] = {}
         self._waiting: list[tuple[Connection, protocol.Operation]] = []
         listening.setblocking(False)
-        poll.register(listening.fileno(), select.POLLIN)
+        poller.add(listening.fileno(), self._accept)
 
-    def owns(self, descriptor: int) -> bool:
-        """Return whether a descriptor of the poll is one of ours."""
-        return descriptor == self._listening.fileno() or descriptor in self._connections
+    def answer(self) -> None:
+        """Tell how sessions ended, and answer what has been asked; a look was taken since."""
+        self.sessions.settle()
+        waiting, self._waiting = self._waiting, []
+        for connection, operation in waiting:
+            assert connection.process is not None
+            assert connection.session is not None
+            self._send(connection, _HANDLERS[type(operation)](self, connection.process, connection.session, operation))
 
-    def serve(self, descriptor: int) -> None:
-        """Accept, or read what has come."""
-        if descriptor == self._listening.fileno():
-            self._accept()
+    def close(self) -> None:
+        """Close every connection."""
+        for connection in list(self._connections.values()):
+            self._close(connection)
+        if self._listening.fileno() >= 0:
+            self._poller.remove(self._listening.fileno())
+            self._listening.close()
+
+    # -- connections --------------------------------------------------------------------------------------------------
+
+    def _accept(self, _listening: int) -> None:
+        try:
+            descriptor, _ = self._listening._accept()  # type: ignore[attr-defined]  # noqa: SLF001 - of the C half
+        except OSError:
             return
+        link = socket.socket(fileno=descriptor)
+        if len(self._connections) >= MOST_CONNECTIONS or not _is_same_user(link):
+            link.close()
+            return
+        link.setblocking(False)
+        self._connections[descriptor] = Connection(link)
+        self._poller.add(descriptor, self._read)
+
+    def _read(self, descriptor: int) -> None:
         connection = self._connections[descriptor]
         try:
             data, ancillary, _, _ = connection.link.recvmsg(65536, socket.CMSG_SPACE(4))
@@ -116,41 +140,9 @@ class Server:
             if connection.link.fileno() in self._connections:
                 self._take(connection, line)
 
-    def answer(self) -> None:
-        """Tell how sessions ended, and answer what has been asked; a look was taken since."""
-        self.sessions.settle()
-        waiting, self._waiting = self._waiting, []
-        for connection, operation in waiting:
-            assert connection.process is not None
-            assert connection.session is not None
-            self._send(connection, _HANDLERS[type(operation)](self, connection.process, connection.session, operation))
-
-    def close(self) -> None:
-        """Close every connection."""
-        for connection in list(self._connections.values()):
-            self._close(connection)
-        if self._listening.fileno() >= 0:
-            self._poll.unregister(self._listening.fileno())
-            self._listening.close()
-
-    # -- connections --------------------------------------------------------------------------------------------------
-
-    def _accept(self) -> None:
-        try:
-            descriptor, _ = self._listening._accept()  # type: ignore[attr-defined]  # noqa: SLF001 - of the C half
-        except OSError:
-            return
-        link = socket.socket(fileno=descriptor)
-        if len(self._connections) >= MOST_CONNECTIONS or not _is_same_user(link):
-            link.close()
-            return
-        link.setblocking(False)
-        self._connections[descriptor] = Connection(link)
-        self._poll.register(descriptor, select.POLLIN | select.POLLHUP)
-
     def _close(self, connection: Connection) -> None:
         descriptor = connection.link.fileno()
-        self._poll.unregister(descriptor)
+        self._poller.remove(descriptor)
         del self._connections[descriptor]
         connection.link.close()
         for other in connection.descriptors:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import select
 import time
 
+from pytest_memguard.engine.poller import Poller
 from pytest_memguard.processes import signals
 
 from .orphan_cleanup import has_children, reap_all
@@ -13,12 +13,8 @@ from .orphan_cleanup import has_children, reap_all
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pytest_memguard.engine.tree import Tree
-    from pytest_memguard.outputs.notify.sink import Notices
     from pytest_memguard.processes.model import Reader
 
-    from .joined_sessions import JoinedSessions
-
-POLL_STEP = 0.001  # seconds; poll(2) counts milliseconds
 LAST_ONES = 1.0  # seconds to wait for members that are dead to become zombies: 100 ms to free some GB
 ENDS = (signals.SIGINT, signals.SIGQUIT, signals.SIGTERM, signals.SIGHUP)  # SIGUSR1 and SIGUSR2 are the command's own
 ASKS_TO_END = (signals.SIGTERM, signals.SIGHUP)  # whoever sends these wants the run gone: `grace` seconds, then SIGKILL
@@ -27,8 +23,8 @@ ASKS_TO_END = (signals.SIGTERM, signals.SIGHUP)  # whoever sends these wants the
 class RunnerHost:
     """The guard's owner here: the command's parent, woken by signals and by the other end of a lifeline."""
 
-    def __init__(self, pid: int, *, grace: float, lifelines: list[int]) -> None:
-        """`pid` is the command; each of `lifelines` is a descriptor at whose closing the run ends."""
+    def __init__(self, pid: int, tree: Tree, *, grace: float, lifelines: list[int]) -> None:
+        """`pid` is the command of `tree`; each of `lifelines` is a descriptor at whose closing the run ends."""
         self.status: int | None = None
         self.passed_on = 0  # the last signal handed to the command that is meant to end it
         self.largest = 0  # bytes of RSS that the largest single process among those collected has ever held
@@ -38,41 +34,29 @@ class RunnerHost:
         self._grace = grace
         self._deadline = float("inf")
         self._orphaned = False
-        self._lifelines = lifelines
-        self.joined: JoinedSessions | None = None
-        self.notices: Notices | None = None
-        self._wakeup, writing = os.pipe()
-        os.set_blocking(self._wakeup, False)
+        self._tree = tree
+        wakeup, writing = os.pipe()
+        os.set_blocking(wakeup, False)
         os.set_blocking(writing, False)
         for number in (signals.SIGCHLD, *signals.PASSED_ON):
             if signals.getsignal(number) != signals.SIG_IGN:
                 signals.signal(number, _wake)
         signals.set_wakeup_fd(writing, warn_on_full_buffer=False)
         signals.pthread_sigmask(signals.SIG_SETMASK, ())
-        self.poll = self._poll = select.poll()
-        self._poll.register(self._wakeup, select.POLLIN)
+        self.poller = Poller()
+        self.poller.add(wakeup, self._hand_on)
         for descriptor in lifelines:
-            self._poll.register(descriptor, select.POLLIN | select.POLLHUP)
+            self.poller.add(descriptor, self._note_orphaned)
 
     def wait(self, seconds: float) -> bool:
         """Sleep until something happens; hand on what the foreground process handed to us."""
-        if seconds < POLL_STEP:
-            time.sleep(seconds)
-        happened = self._poll.poll(int(seconds * 1000))
-        for descriptor, _ in happened:
-            if self.joined is not None and self.joined.owns(descriptor):
-                self.joined.serve(descriptor)
-            elif descriptor in self._lifelines:
-                self._orphaned = True
-                self._poll.unregister(descriptor)
-            else:
-                self._hand_on()
-        return bool(happened)
+        return self.poller.wait(seconds)
 
     def reap(self) -> None:
         """Collect the command and adopted orphans that ended."""
         for pid, (status, largest) in reap_all().items():
-            if self.notices is not None and self.notices.couriers.collected(pid):
+            if pid in self._tree.excluded:
+                self._tree.include(pid)
                 continue
             if pid == self._pid:
                 self.status = status
@@ -80,14 +64,14 @@ class RunnerHost:
             if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signals.SIGKILL:
                 self.saw_sigkill = True
 
-    def reap_the_last(self, tree: Tree, reader: Reader) -> None:
+    def reap_the_last(self, reader: Reader) -> None:
         """Collect what has just died: not even a zombie is left for others to see; notifiers are not awaited."""
         deadline = time.monotonic() + LAST_ONES
         while has_children() and time.monotonic() < deadline:
             self.reap()
-            if self.notices is not None and self.notices.couriers:
-                tree.scan()
-                if all([reader.state(member) == "gone" for member in tree.members.values()]):
+            if self._tree.excluded:
+                self._tree.scan()
+                if all([reader.state(member) == "gone" for member in self._tree.members.values()]):
                     return
             self.wait(0.001)
 
@@ -105,9 +89,13 @@ class RunnerHost:
         """Return whether there is no time for asking."""
         return self.must_end()
 
-    def _hand_on(self) -> None:
+    def _note_orphaned(self, lifeline: int) -> None:
+        self._orphaned = True
+        self.poller.remove(lifeline)
+
+    def _hand_on(self, wakeup: int) -> None:
         try:
-            numbers = os.read(self._wakeup, 4096)
+            numbers = os.read(wakeup, 4096)
         except BlockingIOError:
             return
         for number in numbers:

@@ -1,4 +1,4 @@
-"""From a started command to an exit status: composes the engine, runs it, and says how it ended.
+"""From a started command to an exit status: has the guard put together, runs it, and says how it ended.
 
 Imported after the command was started: nothing here keeps it waiting.
 """
@@ -6,23 +6,17 @@ Imported after the command was started: nothing here keeps it waiting.
 from __future__ import annotations
 
 import os
-import sys
 import time
 
 from pytest_memguard import events
+from pytest_memguard.assembly import LAST_WORD, Assembly
 from pytest_memguard.config.load import working_directory
-from pytest_memguard.config.settings import FINISH, KILL
-from pytest_memguard.engine.budget import Budget
-from pytest_memguard.engine.enforcer import Enforcer
-from pytest_memguard.engine.guard import Guard
-from pytest_memguard.engine.meter import Meter
 from pytest_memguard.engine.tree import Tree
 from pytest_memguard.environ import COOKIE
 from pytest_memguard.outputs.console import Console
 from pytest_memguard.outputs.sinks import Sinks
 from pytest_memguard.processes import readers
 from pytest_memguard.processes.command_line import display
-from pytest_memguard.system import memory
 
 from . import exit_status
 from .host import RunnerHost
@@ -33,7 +27,6 @@ from .run_spec import outer_lifelines
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pytest_memguard.config.settings import Settings
-    from pytest_memguard.outputs.notify.sink import Notices
     from pytest_memguard.system.oom_killer import KernelKills
 
     from .run_spec import RunSpec
@@ -48,12 +41,10 @@ def supervise(spec: RunSpec, pid: int, started: float, kernel: KernelKills) -> i
     """
     settings = spec.settings
     console = Console()
-    lifelines = [spec.lifeline, *outer_lifelines()]
-    host = RunnerHost(pid, grace=settings.grace, lifelines=lifelines)
     reader = readers.open_reader(spec.reader, adopts=spec.adopts, after=pid)
     tree = Tree(reader, cookie=spec.cookie, pid_list=spec.pid_list)
     tree.add(pid)
-    meter = Meter(reader)
+    host = RunnerHost(pid, tree, grace=settings.grace, lifelines=[spec.lifeline, *outer_lifelines()])
     run = events.Run(
         identifier=spec.cookie,
         command=display(list(spec.command)),
@@ -69,37 +60,28 @@ def supervise(spec: RunSpec, pid: int, started: float, kernel: KernelKills) -> i
         floor=settings.min_available or 0,
         floor_source=settings.source("min_available") if settings.min_available else "",
     )
-    sinks = _open_sinks(settings, console)
-    if settings.notify and settings.notify_on != (KILL,):
-        host.notices = _open_notices(settings, run, tree)
-        sinks.add(host.notices, "notify")
-    monitor = None
-    if settings.min_available:
-        from pytest_memguard.engine.low_memory import monitor_of  # 0.2-0.9 MB, for a floor only
-
-        monitor = monitor_of(run)
-    guard = Guard(
-        run=run,
-        reader=reader,
-        tree=tree,
-        meter=meter,
-        budget=Budget(settings.limit, settings.warn),
-        enforcer=Enforcer(tree, reader, host.reap),
-        sinks=sinks,
-        host=host,
+    assembly = Assembly(
+        run,
+        reader,
+        tree,
+        host,
+        console,
+        Sinks(console),
+        keep=settings.keep,
+        verbose=settings.verbose,
+        notify=_notify(settings, run.directory),
         interval=settings.interval,
         grace=settings.grace,
-        processors=memory.processors(),
         started=started,
-        monitor=monitor,
     )
-    host.joined = JoinedSessions(spec.socket_path, host, guard, reader, tree, meter, kernel, settings, console)
+    joined = JoinedSessions(spec.socket_path, assembly, host.poller, kernel)
+    guard = assembly.guard
     _warn_about_memory(settings, console)
     breach, ending = guard.run()
     host.reap()  # the command may have become a zombie after the last look, and its status is the answer
-    host.joined.close()
+    joined.close()
     outcome = outcome_of(host, kernel, breach)
-    session_killed = host.joined.killed() if breach is None else None
+    session_killed = joined.killed() if breach is None else None
     if session_killed is not None:
         outcome.verdict, outcome.evidence = events.MEMORY, None
     growth = guard.history.growth()
@@ -111,40 +93,22 @@ def supervise(spec: RunSpec, pid: int, started: float, kernel: KernelKills) -> i
             ending = guard.end()
     add_ending(outcome, guard, ending, host.largest)
     if not outcome.survivors and not settings.leave_running:
-        host.reap_the_last(tree, reader)
-    outcome.rss_instead = meter.no_footprint
-    sinks.emit(events.FINISHED, snapshot=guard.snapshot(events.FINISHED), outcome=outcome)
-    if settings.notify and (outcome.verdict in (events.MEMORY, events.KERNEL_OOM) or FINISH in settings.notify_on):
-        host.notices = host.notices or _open_notices(settings, run, tree)
-        host.notices.ended(run, outcome, session_killed)
+        host.reap_the_last(reader)
+    outcome.rss_instead = assembly.meter.no_footprint
+    assembly.finish(outcome, session_killed)
     _report(run, outcome, settings, console, guard.points())
-    if host.notices is not None:
-        from pytest_memguard.outputs.notify.sink import LAST_WORD
-
-        # What is left of us then is a leftover of the run around this one, ends with its container, or is cleared away
-        # by the foreground process, who cannot tell a command's status 125 from a failure of the guard.
-        ends_with_us = COOKIE in os.environ or spec.foreground == 1 or outcome.status == exit_status.OWN_FAILURE
-        host.notices.tell(console, NOTIFIED if ends_with_us else LAST_WORD)
+    # What is left of us then is a leftover of the run around this one, ends with its container, or is cleared away
+    # by the foreground process, who cannot tell a command's status 125 from a failure of the guard.
+    ends_with_us = COOKIE in os.environ or spec.foreground == 1 or outcome.status == exit_status.OWN_FAILURE
+    assembly.tell_failures(NOTIFIED if ends_with_us else LAST_WORD)
     return outcome.status
 
 
-def _open_sinks(settings: Settings, console: Console) -> Sinks:
-    sinks = Sinks(console)
-    if settings.log:
-        from pytest_memguard.outputs.log.file_sink import LogSink
-
-        sinks.add(LogSink(settings.log, console), "log")
-    if settings.keep:
-        from pytest_memguard.outputs.log.folder import runs_folder
-        from pytest_memguard.outputs.log.kept_sink import KeptLogSink
-
-        sinks.add(KeptLogSink(runs_folder(os.environ, sys.platform), settings.keep), "kept log", quiet=True)
-    if settings.verbose:
-        from pytest_memguard.outputs.status_line import StatusLine
-
-        sinks.add(StatusLine(console), "status")
-    sinks.add_installed()
-    return sinks
+def _notify(settings: Settings, directory: str) -> dict[str, object] | None:
+    if not settings.notify:
+        return None
+    on, command, urls = settings.notify_on, settings.notify_command, settings.notify_urls
+    return {"on": on, "command": command, "urls": urls, "directory": directory}
 
 
 def _report(
@@ -166,13 +130,6 @@ def _report(
         provider = providers.choose(os.environ)
         provider.print_lines(console, lines, run.identifier, killed=killed)
         provider.tell_run(console, run, outcome, points)
-
-
-def _open_notices(settings: Settings, run: events.Run, tree: Tree) -> Notices:
-    from pytest_memguard.outputs.notify.sink import Notices
-
-    chosen = {"on": settings.notify_on, "command": settings.notify_command, "urls": settings.notify_urls}
-    return Notices(chosen, run.identifier, run.directory, exclude=tree.exclude, include=tree.include)
 
 
 def _warn_about_memory(settings: Settings, console: Console) -> None:

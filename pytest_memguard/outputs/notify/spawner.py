@@ -46,17 +46,14 @@ class Couriers:
         urls: tuple[str, ...],
         run: str,
         directory: str,
-        exclude: Callable[[int], None] | None = None,
-        include: Callable[[int], None] | None = None,
+        exclude: Callable[[int], None],
     ) -> None:
-        """`run` is the run's identifier; `exclude` and `include` tell the tree who is no member, and is no more."""
+        """`run` is the run's identifier; `exclude` is told the pid of each notifier, before its owner looks again."""
         self.failures: list[str] = []
         self.sent_last = 0.0  # since the epoch
         self._job: dict[str, Any] = {"command": command, "urls": list(urls), "directory": directory}
         self._run = run
         self._exclude = exclude
-        self._include = include
-        self._pids: set[int] = set()
         self._reading = self._writing = -1
         self._buffer = b""
         self._awaited = 0
@@ -71,11 +68,9 @@ class Couriers:
             reason = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
             self.failures.append(f"cannot start the notifier: {reason}")
             return
-        self._pids.add(pid)
         if self._writing >= 0:
             self._awaited += 1
-        if self._exclude is not None:
-            self._exclude(pid)
+        self._exclude(pid)
 
     def _spawn(self, announcement: Announcement) -> int:
         """Start the process; return its pid. Raises OSError."""
@@ -91,28 +86,6 @@ class Couriers:
             setsigdef=_USUAL,
             setsigmask=(),
         )
-
-    def collected(self, pid: int) -> bool:
-        """Take note that a child has ended and was collected; return whether it was a courier."""
-        if pid not in self._pids:
-            return False
-        self._pids.discard(pid)
-        if self._include is not None:
-            self._include(pid)
-        return True
-
-    def reap(self) -> None:
-        """Collect those that have ended, for an owner that collects no children itself."""
-        for pid in list(self._pids):
-            try:
-                if os.waitpid(pid, os.WNOHANG)[0] == pid:
-                    self.collected(pid)
-            except ChildProcessError:
-                self.collected(pid)
-
-    def __bool__(self) -> bool:
-        """Return whether some are still at work."""
-        return bool(self._pids)
 
     def wait(self, seconds: float) -> None:
         """Wait at most so long for the results of those that were sent."""

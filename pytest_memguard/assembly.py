@@ -1,0 +1,143 @@
+"""A guard and what belongs to it, put together once for both of its owners, `memguard-test` and a session of pytest.
+
+Imported when the command runs already, or in the guard process of a session: nobody waits for these imports. What only
+some runs need is imported when it is needed, for the guard's memory is a budget.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from pytest_memguard import events
+from pytest_memguard.config.settings import FINISH, KILL, WARNING
+from pytest_memguard.engine.budget import Budget
+from pytest_memguard.engine.enforcer import Enforcer
+from pytest_memguard.engine.guard import Guard
+from pytest_memguard.engine.meter import Meter
+from pytest_memguard.outputs.sinks import Sinks
+from pytest_memguard.system import memory
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pytest_memguard.breach import Breach
+    from pytest_memguard.engine.interfaces import Host
+    from pytest_memguard.engine.low_memory import LowMemoryMonitor
+    from pytest_memguard.engine.tree import Tree
+    from pytest_memguard.outputs.console import Console
+    from pytest_memguard.outputs.notify.sink import Notices
+    from pytest_memguard.processes.model import Reader
+
+LAST_WORD = 0.1  # seconds that notifications have to fail, once all is over: a misspelt command does so within 10 ms
+
+
+class PytestSinks(Sinks):
+    """Sinks of a pytest session: somebody always looks at the figures."""
+
+    def __bool__(self) -> bool:
+        """Return True: peaks are shown."""
+        return True
+
+    def show(self) -> bool:
+        """Return True."""
+        return True
+
+
+class Assembly:
+    """The parts of one guarded run."""
+
+    def __init__(
+        self,
+        run: events.Run,
+        reader: Reader,
+        tree: Tree,
+        host: Host,
+        console: Console,
+        sinks: Sinks,
+        *,
+        keep: int,
+        kept: str = "",
+        verbose: bool = False,
+        notify: dict[str, Any] | None,
+        interval: float,
+        grace: float,
+        started: float,
+    ) -> None:
+        """Fill `sinks`, which are empty yet; `interval` and `grace` in seconds, `started` on the monotonic clock.
+
+        `keep` logs are kept in the folder `kept` ("": the usual one); `notify` is what `Notices` takes, None for never.
+        """
+        self.run = run
+        self.reader = reader
+        self.tree = tree
+        self.console = console
+        self.sinks = sinks
+        self.grace = grace
+        self.meter = Meter(reader)
+        self._notify = notify
+        self._notices: Notices | None = None
+        self._open_sinks(keep, kept, verbose=verbose)
+        self.guard = Guard(
+            run=run,
+            reader=reader,
+            tree=tree,
+            meter=self.meter,
+            budget=Budget(run.limit, run.warn),
+            enforcer=Enforcer(tree, reader, host.reap),
+            sinks=sinks,
+            host=host,
+            interval=interval,
+            grace=grace,
+            processors=memory.processors(),
+            started=started,
+            monitor=_monitor(run),
+        )
+
+    def finish(self, outcome: events.Outcome, killed_for: Breach | None = None) -> None:
+        """Tell the sinks how the run ended, and notify whoever wants to know; nothing of the tree is left by now."""
+        self.sinks.emit(events.FINISHED, snapshot=self.guard.snapshot(events.FINISHED), outcome=outcome)
+        wanted = self._notify["on"] if self._notify else ()
+        if FINISH in wanted or (KILL in wanted and outcome.verdict in (events.MEMORY, events.KERNEL_OOM)):
+            self._open_notices().ended(self.run, outcome, killed_for)
+
+    def tell_failures(self, patience: float) -> None:
+        """Say which notifications failed, as far as that is known within `patience` seconds."""
+        if self._notices is not None:
+            self._notices.tell(self.console, patience)
+
+    def _open_sinks(self, keep: int, kept: str, *, verbose: bool) -> None:
+        sinks, log = self.sinks, self.run.log
+        if log:
+            from pytest_memguard.outputs.log.file_sink import LogSink
+
+            sinks.add(LogSink(log, self.console), "log")
+        if keep:
+            from pytest_memguard.outputs.log.folder import runs_folder
+            from pytest_memguard.outputs.log.kept_sink import KeptLogSink
+
+            sinks.add(KeptLogSink(kept or runs_folder(os.environ, sys.platform), keep), "kept log", quiet=True)
+        if verbose:
+            from pytest_memguard.outputs.status_line import StatusLine
+
+            sinks.add(StatusLine(self.console), "status")
+        sinks.add_installed()
+        if self._notify and WARNING in self._notify["on"]:
+            sinks.add(self._open_notices(), "notify")
+
+    def _open_notices(self) -> Notices:
+        if self._notices is None:
+            from pytest_memguard.outputs.notify.sink import Notices
+
+            assert self._notify is not None
+            self._notices = Notices(self._notify, self.run.identifier, exclude=self.tree.exclude)
+        return self._notices
+
+
+def _monitor(run: events.Run) -> LowMemoryMonitor | None:
+    if not run.floor:
+        return None
+    from pytest_memguard.engine.low_memory import monitor_of  # 0.2-0.9 MB, for a floor only
+
+    return monitor_of(run)
