@@ -13,7 +13,7 @@ from pytest_memguard.environ import COOKIE, SOCKET
 from pytest_memguard.outputs.log.folder import runs_folder
 from pytest_memguard.processes import readers, subreaper
 from pytest_memguard.session_guard.protocol import Done, Goodbye, Hello
-from pytest_memguard.session_guard.shared_page import Board
+from pytest_memguard.session_guard.shared_page import SharedPage
 from pytest_memguard.units import UNLIMITED
 
 from . import spawn_hook
@@ -50,7 +50,7 @@ class GuardClient:
         self._getpid, self._process = os.getpid, os.getpid()
         self._kill = os.kill
         self.shared = shared or self._share()
-        self.page = Board()
+        self.page = SharedPage()
         self.reported = 0  # of the breaches that the page counts, those that were asked for
         self.spawn_hook: spawn_hook.SpawnHook | None = None
         self._guard_pid = 0
@@ -160,7 +160,7 @@ class GuardClient:
 
     def renew(self, reason: str) -> None:
         """Say once that the guard is gone, and start another."""
-        page = Board()
+        page = SharedPage()
         page.show_what(self.page)
         self.page, self.reported = page, 0
         before, guard_before = self.connection, self._guard_pid

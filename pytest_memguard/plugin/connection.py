@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     from pytest_memguard.jsonline import JsonObject
-    from pytest_memguard.session_guard.shared_page import Board
+    from pytest_memguard.session_guard.shared_page import SharedPage
 
     Answer = TypeVar("Answer", bound=JsonObject)
 else:
     import _socket as socket  # `socket` adds enums and selectors: 3 ms
 
 PATIENCE = 60  # seconds for an answer; a look takes milliseconds, on a machine that is thrashing far more
-RECEIVED_AT_ONCE = 4096  # bytes; more is a memory mapping of its own, which a clamp may refuse
+RECEIVED_AT_ONCE = 4096  # bytes; more is a memory mapping of its own, which a data limit may refuse
 LISTENING = 3  # the descriptor under which the guard process finds its socket
 CONNECTING = 5.0
 _CODE = "import sys; sys.path.extend(sys.argv[2:]); from pytest_memguard.session_guard.main import main; main()"
@@ -52,7 +52,7 @@ class OtherVersion(ConnectionLost):
 class Connection:
     """A connection to the guard. `facts` are what a guard has to know to be started."""
 
-    def __init__(self, folder: str, facts: dict[str, Any], page: Board, hello: protocol.Hello) -> None:
+    def __init__(self, folder: str, facts: dict[str, Any], page: SharedPage, hello: protocol.Hello) -> None:
         self.guard: protocol.GuardFacts | None = None  # the answer to hello
         self._folder = folder
         self._facts = facts

@@ -1,7 +1,7 @@
 """Breaches that the guard has not seen, as it would describe them.
 
-An allocation that the standing clamp refused: no limit was passed, but it would have been. And a test that was above
-its own limit between two looks: the kernel's peak of this process knows.
+An allocation that the standing data limit refused: no limit was passed, but it would have been. And a test that was
+above its own limit between two looks: the kernel's peak of this process knows.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ class Session:
         if client.spawn_hook is not None and client.spawn_hook.lifted:
             client.spawn_hook.set_again()
         client.look_after_guard(now)
-        if limit and limit < client.page.sight().headroom:
+        if limit and limit < client.page.guard_state().headroom:
             client.connection.tell(protocol.Began())
         if client.page.others():
             client.ask(protocol.Mark(), protocol.Done)
@@ -301,7 +301,7 @@ class Session:
         return answer.breaches if answer is not None else []
 
     def _make_room(self) -> None:
-        """Lift a clamp, or what follows could not allocate; the guard tightens it when it has answered."""
+        """Lift a data limit, or what follows could not allocate; the guard tightens it when it has answered."""
         if self.client.spawn_hook is not None:
             self.client.spawn_hook.loosen()
 
@@ -311,7 +311,7 @@ class Session:
         return limit > 0 and self.memory.is_exact and self.memory.so_far() - self.test.base > limit
 
     def _refused(self, when: str) -> list[Breach]:
-        """Return a breach for a MemoryError under the standing clamp: a block larger than all that is left."""
+        """Return a breach for a MemoryError under the standing data limit: a block larger than all that is left."""
         hook = self.client.spawn_hook
         if hook is None or not hook.is_clamped():
             return []
@@ -359,7 +359,7 @@ class Session:
             )
         elif self.plan.limit != UNLIMITED:
             total = max(
-                self.client.page.sight().total, peak
+                self.client.page.guard_state().total, peak
             )  # what was freed since is not in the guard's figure any more
             grew = added * 10 > self.plan.limit
             if total >= share * self.plan.limit and grew:
@@ -369,7 +369,7 @@ class Session:
                 )
 
     def _hand_on_snapshot(self, item: pytest.Item) -> None:
-        snapshots = self.client.page.sight().snapshots
+        snapshots = self.client.page.guard_state().snapshots
         if snapshots != self._snapshots:
             self._snapshots = snapshots
             usage = self.client.ask(protocol.AskUsage(), protocol.SessionUsage)
@@ -396,7 +396,7 @@ class Session:
         __tracebackhide__ = True
         if self._getpid() != self._process or self.test.phase == shared_page.IDLE:
             return
-        self._is_interrupted = self.client.page.sight().raise_for == self.test.number
+        self._is_interrupted = self.client.page.guard_state().raise_for == self.test.number
         if not self.client.connection.is_asking:
             self._raise_if_interrupted()
 

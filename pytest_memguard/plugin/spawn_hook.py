@@ -1,7 +1,7 @@
-"""Lifting the standing clamp (`session_guard/data_limit.py`) from inside, for what this process starts.
+"""Lifting the standing data limit (`session_guard/data_limit.py`) from inside, for what this process starts.
 
 A child inherits RLIMIT_DATA, and bun reserves 6 GB to use 25 MB; and a thread reserves 8 MB of stack. Python's audit
-events (PEP 578) tell of both before they happen (of threads since 3.12): the clamp is lifted before a process is
+events (PEP 578) tell of both before they happen (of threads since 3.12): the data limit is lifted before a process is
 started, until the guard sets it again, and raised by a stack before a thread is. A hook cannot be removed, so there is
 one for the life of the process, and it does nothing while no session is guarded: 0.1 us an event, 16,000 events in 500
 tests.
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_memguard.session_guard.protocol import Operation
-    from pytest_memguard.session_guard.shared_page import Board
+    from pytest_memguard.session_guard.shared_page import SharedPage
 
 STARTS_A_PROCESS = frozenset(
     ("subprocess.Popen", "os.posix_spawn", "os.fork", "os.forkpty", "os.system", "os.exec", "os.spawn", "pty.spawn")
@@ -33,9 +33,9 @@ STACK = 8 << 20  # bytes, where RLIMIT_STACK sets no bound
 
 
 class SpawnHook:
-    """The clamp of this process, as seen from inside."""
+    """The data limit of this process, as seen from inside."""
 
-    def __init__(self, page: Board, tell: Callable[[Operation], None], usual: tuple[int, int]) -> None:
+    def __init__(self, page: SharedPage, tell: Callable[[Operation], None], usual: tuple[int, int]) -> None:
         """`tell` sends the guard a message that has no answer; `usual` is what the guard found (soft, hard)."""
         self._tell = tell
         self.usual = usual
@@ -48,7 +48,7 @@ class SpawnHook:
         self._get, self._set = resource.getrlimit, resource.setrlimit
 
     def is_clamped(self) -> bool:
-        """Return whether a clamp stands."""
+        """Return whether a data limit stands."""
         return self._get(resource.RLIMIT_DATA)[0] != self.usual[0]
 
     def lift(self) -> None:
@@ -81,7 +81,7 @@ class SpawnHook:
             self._apply(level)
 
     def make_room_for_a_thread(self) -> None:
-        """Raise a clamp that stands by one stack."""
+        """Raise a data limit that stands by one stack."""
         soft = self._get(resource.RLIMIT_DATA)[0]
         if soft != self.usual[0] and self._getpid() == self._process:
             self._apply(soft + self._stack)
@@ -94,7 +94,7 @@ class SpawnHook:
 
 
 class _Watched:
-    """Whose clamp the one audit hook of this process lifts."""
+    """Whose data limit the one audit hook of this process lifts."""
 
     hook: SpawnHook | None = None
     is_hooked = False
@@ -103,7 +103,7 @@ class _Watched:
 
 
 def watch(hook: SpawnHook | None) -> None:
-    """Lift the clamp when this process starts something; None ends that."""
+    """Lift the data limit when this process starts something; None ends that."""
     _Watched.hook = hook
     if sys.version_info < (3, 12):
         _watch_threads(is_on=hook is not None)

@@ -80,8 +80,8 @@ def allowance(limit: int, untouched: int, slack: int, available: int) -> int:
     """Return how far a clamped process may grow beyond where it was stopped.
 
     It may fill what it had reserved before (`untouched` bytes), which no limit can take back: the rest of one block of
-    a list or a string. That passes the limit, so only as much as the standing clamp lets pass (`slack`, and as much
-    again for what is never touched), and only where the machine has room for it several times over.
+    a list or a string. That passes the limit, so only as much as the standing data limit lets pass (`slack`, and as
+    much again for what is never touched), and only where the machine has room for it several times over.
     """
     fits = untouched <= 2 * slack and untouched * ROOM_FACTOR <= available
     return reserve(limit) + (untouched if fits else 0)

@@ -6,7 +6,7 @@ import time
 
 from . import escalation, shared_page
 from .accounting import Accounting
-from .shared_page import Activity, Sight
+from .shared_page import GuardState, TestState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from .accounting import Account
     from .data_limit import DataLimit
-    from .shared_page import Board
+    from .shared_page import SharedPage
 
 
 class PytestProcess:
@@ -23,21 +23,23 @@ class PytestProcess:
 
     __test__ = False  # pytest is not to collect it
 
-    def __init__(self, member: Member, *, name: str, page: Board, data_limit: DataLimit | None, session: str) -> None:
+    def __init__(
+        self, member: Member, *, name: str, page: SharedPage, data_limit: DataLimit | None, session: str
+    ) -> None:
         self.member = member
         self.name = name
         self.page = page
         self.data_limit = data_limit
         self.session = session
         self.accounting = Accounting(member)
-        self.test = Activity()
+        self.test = TestState()
         self.started_by: dict[Member, str] = {}  # subprocess -> the test that ran when it was first seen
         self.is_gone = False
         self.breaches: list[Breach] = []
         self.unreported = 0  # breaches that the process has not asked for yet
         self.killed_for: Breach | None = None
         self.is_kill_told = False  # on stderr, for want of somebody who asks
-        self.guard_state = Sight((0,) * 7)
+        self.guard_state = GuardState((0,) * 7)
         self.lift_seen = 0  # when the standing data limit was lifted last, as far as it was set again
         # Where force stands.
         self.step = escalation.Step(escalation.FREE)
@@ -54,7 +56,7 @@ class PytestProcess:
 
     def read_page(self) -> None:
         """Take note of what it shows, and open the account of a test that began since the last look."""
-        test = self.page.activity()
+        test = self.page.test_state()
         if test is self.test:  # perhaps in another phase
             return
         began = test.number != self.test.number

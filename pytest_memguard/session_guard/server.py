@@ -16,7 +16,7 @@ from . import protocol
 from .breach_facts import by_size
 from .data_limit import data_limit_of
 from .pytest_process import PytestProcess
-from .shared_page import Board
+from .shared_page import SharedPage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ class Server:
         member = self._tree.members.get(pid) or self._tree.add(pid, leads=False)
         if member is None or not connection.descriptors:
             raise ValueError("expected the pid of a living process and the descriptor of its page")
-        page = Board(connection.descriptors.pop())
+        page = SharedPage(connection.descriptors.pop())
         page.close_descriptor()
         session = self.sessions.find(hello)
         process = self.ownership.processes.get(pid)

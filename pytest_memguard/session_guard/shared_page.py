@@ -37,13 +37,14 @@ _OTHERS_AT = _GUARD_AT + 24
 _WORD = Struct("<Q")
 
 
-class Activity:
+class TestState:
     """What a pytest process is doing: amounts in bytes, `started` in monotonic nanoseconds.
 
     `number` counts its tests from 1; `base` is what the process itself held when the test began, `limit` what the test
     may add (0: no limit of its own), `line` where it stands in the file that its name begins with (0: not known).
     """
 
+    __test__ = False  # pytest is not to collect it
     __slots__ = ("base", "flags", "limit", "line", "name", "number", "phase", "started")
 
     def __init__(
@@ -59,7 +60,7 @@ class Activity:
         self.name = ""
 
 
-class Sight:
+class GuardState:
     """What the guard wrote: amounts in bytes. `others` counts living subprocesses of this pytest process."""
 
     __slots__ = ("breaches", "headroom", "looks", "others", "raise_for", "snapshots", "total")
@@ -68,8 +69,8 @@ class Sight:
         self.breaches, self.raise_for, self.total, self.others, self.headroom, self.snapshots, self.looks = words
 
 
-class Board:
-    """The shared page. One side makes it (`Board()`), the other opens what it was sent (`Board(descriptor)`)."""
+class SharedPage:
+    """The page. One side makes it (`SharedPage()`), the other opens what it was sent (`SharedPage(descriptor)`)."""
 
     def __init__(self, descriptor: int | None = None) -> None:
         """Map the page; the descriptor may be closed afterwards. Raises ReadError when it is none."""
@@ -82,7 +83,7 @@ class Board:
         except (OSError, ValueError) as error:
             raise ReadError(f"cannot share a page of memory with the guard: {error}") from error
         self._sequence = 0
-        self._seen = Activity()
+        self._seen = TestState()
         self._pack_test = _TEST.pack_into
         self._pack_word = _WORD.pack_into
         self._unpack_word = _WORD.unpack_from
@@ -104,7 +105,7 @@ class Board:
     def show(
         self, number: int, phase: int, flags: int, started: int, base: int, limit: int, name: bytes, line: int = 0
     ) -> None:
-        """Show a new test; see `Activity`."""
+        """Show a new test; see `TestState`."""
         name = name[:NAME_ROOM]
         page, sequence = self._page, self._sequence + 1
         self._pack_word(page, 0, sequence)
@@ -113,7 +114,7 @@ class Board:
         self._sequence = sequence + 1
         self._pack_word(page, 0, sequence + 1)
 
-    def show_what(self, other: Board) -> None:
+    def show_what(self, other: SharedPage) -> None:
         """Show what another page shows, which nobody reads any more."""
         self._page[:_GUARD_AT] = other._page[:_GUARD_AT]
         self._sequence = other._sequence
@@ -127,7 +128,7 @@ class Board:
         self._pack_word(self._page, _FLAGS_AT, flags)
 
     def note_lift(self, moment: int) -> None:
-        """Tell that the standing clamp was lifted (monotonic ns), for a subprocess that must not inherit it."""
+        """Tell that the standing data limit was lifted (monotonic ns), for a subprocess that must not inherit it."""
         self._pack_word(self._page, _LIFTED_AT, moment)
 
     def breaches(self) -> int:
@@ -140,13 +141,13 @@ class Board:
         (count,) = self._unpack_word(self._page, _OTHERS_AT)
         return int(count)
 
-    def sight(self) -> Sight:
+    def guard_state(self) -> GuardState:
         """Return what the guard saw last."""
-        return Sight(self._unpack_guard(self._page, _GUARD_AT))
+        return GuardState(self._unpack_guard(self._page, _GUARD_AT))
 
     # -- the guard's half -------------------------------------------------------------------------------------------
 
-    def activity(self) -> Activity:
+    def test_state(self) -> TestState:
         """Return what is shown; what was shown before while it is being written. The same object for the same test."""
         (sequence,) = self._unpack_word(self._page, 0)
         seen = self._seen
@@ -155,7 +156,7 @@ class Board:
             name = bytes(self._page[_NAME_AT : _NAME_AT + min(length, NAME_ROOM)])
             if self._unpack_word(self._page, 0)[0] == sequence:
                 self._sequence = sequence
-                self._seen = seen = Activity(number, phase, flags, started, base, limit)
+                self._seen = seen = TestState(number, phase, flags, started, base, limit)
                 seen.name, seen.line = name.decode("utf-8", "replace"), line
         if sequence == self._sequence:
             seen.phase = min(self._unpack_word(self._page, _PHASE_AT)[0], TEARDOWN)
@@ -163,29 +164,29 @@ class Board:
         return seen
 
     def lifted(self) -> int:
-        """Return when the standing clamp was lifted last (monotonic ns), 0 for never."""
+        """Return when the standing data limit was lifted last (monotonic ns), 0 for never."""
         (moment,) = _WORD.unpack_from(self._page, _LIFTED_AT)
         return int(moment)
 
-    def tell(self, sight: Sight) -> None:
+    def tell(self, state: GuardState) -> None:
         """Write what the guard saw."""
         _GUARD.pack_into(
             self._page,
             _GUARD_AT,
-            sight.breaches,
-            sight.raise_for,
-            sight.total,
-            sight.others,
-            sight.headroom,
-            sight.snapshots,
-            sight.looks,
+            state.breaches,
+            state.raise_for,
+            state.total,
+            state.others,
+            state.headroom,
+            state.snapshots,
+            state.looks,
         )
 
 
 def _create() -> int:
     """Return the descriptor of a new page without a name."""
     try:
-        descriptor = os.memfd_create("memguard-board")
+        descriptor = os.memfd_create("memguard-page")
     except (AttributeError, OSError):  # macOS, or a kernel before 3.17
         from pytest_memguard.processes.pid_list import unnamed_file
 

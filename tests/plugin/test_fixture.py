@@ -293,7 +293,7 @@ def test_a_conftest_decides_what_a_breach_means_and_is_handed_snapshots(suite):
         "--mem-log=memory.log",
         env={"MEMGUARD_INTERVAL": "0.05"},
     )
-    # The MemoryError that the clamp brought about is the test's own failure: no hook takes that back.
+    # The MemoryError that the data limit brought about is the test's own failure: no hook takes that back.
     outcome.check(test_lenient="passed", test_strict="failed", test_own="failed", test_waits_for_a_snapshot="passed")
     assert "told: ('test_lenient', 'session', 'call', 'killed', 200, 1)" in outcome.out
     assert "told: ('test_strict', 'session', 'call', 'killed', 200, 1)" in outcome.out

@@ -116,7 +116,7 @@ ACTS = """
         signal.signal(number, handler)
         signal.raise_signal(number)
 
-    def test_reserves_much(): # in a child, which must not inherit a clamp
+    def test_reserves_much(): # in a child, which must not inherit a data limit
         source = "import mmap; mmap.mmap(-1, 6 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000)"
         subprocess.run([sys.executable, "-c", source], check=True)
 
