@@ -35,6 +35,11 @@ def lint(tmp_path):
     return run
 
 
+def test_the_contracts_are_kept(lint):
+    ended = lint({})
+    assert ended.returncode == 0, ended.stdout
+
+
 @pytest.mark.parametrize(
     ("path", "line", "broken"),
     [
