@@ -311,7 +311,7 @@ class Session:
         return limit > 0 and self.memory.is_exact and self.memory.so_far() - self.test.base > limit
 
     def _refused(self, when: str) -> list[Breach]:
-        """Return a breach for a MemoryError under the standing data limit: a block larger than all that is left."""
+        """Return a breach for a MemoryError under the standing data limit: for more than all that is left."""
         hook = self.client.spawn_hook
         if hook is None or not hook.is_clamped():
             return []

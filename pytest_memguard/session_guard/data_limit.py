@@ -4,10 +4,10 @@ setrlimit(2): since Linux 4.7 RLIMIT_DATA counts private writable mappings, whet
 allocation is refused when it is asked for; what is mapped already stays. prlimit(2) needs no privilege for a process
 of the same user. Even C code that holds the GIL gets the refusal, where no signal handler of Python's would run.
 
-Two levels are used. The standing one refuses a single block that is larger than all that is left of the budget, while
-there is still time: such a block, once mapped, can only be answered by SIGKILL. It leaves room (`SLACK`) for what
-libraries reserve and never touch. The tight one, after a breach, leaves a small reserve. Both are lifted for whatever
-the process starts: bun reserves 6 GB of address space, and uses 25 MB.
+Two levels are used. The standing one refuses a single allocation that is larger than all that is left of the budget,
+while there is still time: once mapped, it can only be answered by SIGKILL. It leaves room (`SLACK`) for what libraries
+reserve and never touch. The tight one, after a breach, leaves a small reserve. Both are lifted for whatever the process
+starts: bun reserves 6 GB of address space, and uses 25 MB.
 """
 
 from __future__ import annotations

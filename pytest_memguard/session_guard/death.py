@@ -12,8 +12,12 @@ import time
 from pytest_memguard.breach import RECORD
 from pytest_memguard.errors import printable
 from pytest_memguard.jsonline import encode
+from pytest_memguard.outputs.ci import providers
+from pytest_memguard.outputs.ci.event import ERROR, of_breach, of_death
 from pytest_memguard.outputs.text.breach_report import describe
 from pytest_memguard.outputs.text.death import lines, summary
+
+from .junit import write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,8 +30,6 @@ if TYPE_CHECKING:
 
 def tell(console: Console, hello: Hello, death: Death, running: list[Death], killed: int) -> None:
     """Print and write how a session died. `hello` is what it told, `running` are the processes that had a test."""
-    from pytest_memguard.outputs.ci import providers
-
     providers.choose(os.environ).print_lines(console, lines(death, running, killed), f"pytest_{death.pid}", killed=True)
     tests = [other.test for other in running if other.test]
     text = [summary(death), *(describe(death.breach) if death.breach is not None else [])]
@@ -35,8 +37,6 @@ def tell(console: Console, hello: Hello, death: Death, running: list[Death], kil
     if path:
         console.line(f"record: {printable(path)}")
     if hello.junit and hello.spool:
-        from .junit import write
-
         try:
             counts = write(hello.junit, hello.spool, tests, "\n".join(text))
         except (OSError, ValueError) as error:
@@ -57,9 +57,6 @@ def tell_ci(
     points: list[tuple[float, int]],
 ) -> None:
     """Tell a CI of the death, and of the limits that were passed before it: pytest itself cannot do so any more."""
-    from pytest_memguard.outputs.ci import providers
-    from pytest_memguard.outputs.ci.event import ERROR, of_breach, of_death
-
     events = [of_death(death, running), *(of_breach(breach, ERROR) for breach in earlier)]
     providers.choose(os.environ).tell_session(
         console, events, root=hello.root, limit=run.limit, log=run.log, run=run.identifier, points=points
