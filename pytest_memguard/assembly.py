@@ -27,10 +27,8 @@ if TYPE_CHECKING:
     from pytest_memguard.engine.low_memory import LowMemoryMonitor
     from pytest_memguard.engine.tree import Tree
     from pytest_memguard.outputs.console import Console
-    from pytest_memguard.outputs.notify.sink import Notices
+    from pytest_memguard.outputs.notify.sink import NotificationSink
     from pytest_memguard.processes.model import Reader
-
-LAST_WORD = 0.1  # seconds that notifications have to fail, once all is over: a misspelt command does so within 10 ms
 
 
 class PytestSinks(Sinks):
@@ -67,7 +65,7 @@ class Assembly:
     ) -> None:
         """Fill `sinks`, which are empty yet; `interval` and `grace` in seconds, `started` on the monotonic clock.
 
-        `keep` logs are kept in the folder `kept` ("": the usual one); `notify` is what `Notices` takes, None for never.
+        `keep` logs are kept in the folder `kept` ("": the usual one); `notify` is for `NotificationSink`, or None.
         """
         self.run = run
         self.reader = reader
@@ -77,7 +75,7 @@ class Assembly:
         self.grace = grace
         self.meter = Meter(reader)
         self._notify = notify
-        self._notices: Notices | None = None
+        self._notifications: NotificationSink | None = None
         self._open_sinks(keep, kept, verbose=verbose)
         self.guard = Guard(
             run=run,
@@ -100,12 +98,7 @@ class Assembly:
         self.sinks.emit(events.FINISHED, snapshot=self.guard.snapshot(events.FINISHED), outcome=outcome)
         wanted = self._notify["on"] if self._notify else ()
         if FINISH in wanted or (KILL in wanted and outcome.verdict in (events.MEMORY, events.KERNEL_OOM)):
-            self._open_notices().ended(self.run, outcome, killed_for)
-
-    def tell_failures(self, patience: float) -> None:
-        """Say which notifications failed, as far as that is known within `patience` seconds."""
-        if self._notices is not None:
-            self._notices.tell(self.console, patience)
+            self._open_notifications().ended(self.run, outcome, killed_for)
 
     def _open_sinks(self, keep: int, kept: str, *, verbose: bool) -> None:
         sinks, log = self.sinks, self.run.log
@@ -124,15 +117,15 @@ class Assembly:
             sinks.add(StatusLine(self.console), "status")
         sinks.add_installed()
         if self._notify and WARNING in self._notify["on"]:
-            sinks.add(self._open_notices(), "notify")
+            sinks.add(self._open_notifications(), "notify")
 
-    def _open_notices(self) -> Notices:
-        if self._notices is None:
-            from pytest_memguard.outputs.notify.sink import Notices
+    def _open_notifications(self) -> NotificationSink:
+        if self._notifications is None:
+            from pytest_memguard.outputs.notify.sink import NotificationSink
 
             assert self._notify is not None
-            self._notices = Notices(self._notify, self.run.identifier, exclude=self.tree.exclude)
-        return self._notices
+            self._notifications = NotificationSink(self._notify, self.run.identifier, exclude=self.tree.exclude)
+        return self._notifications
 
 
 def _monitor(run: events.Run) -> LowMemoryMonitor | None:

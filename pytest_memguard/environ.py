@@ -8,5 +8,5 @@ MACHINE = "MEMGUARD_MACHINE"  # a folder that stands for `/`
 INTERNAL_VARIABLES = (COOKIE, SOCKET, LIFELINE, READER, MACHINE)  # MEMGUARD_*, and no settings of a user
 
 NOTICE = "NOTICE_"  # begins the names in which a notify command finds what happened
-NOTICE_JOB = "NOTICE_JOB"  # what a notifier has to send
+NOTICE_JOB = "NOTICE_JOB"  # what a sender has to send
 NOTICE_SETTINGS = "NOTICE_SETTINGS"  # how the guard of a pytest session notifies

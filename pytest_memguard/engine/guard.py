@@ -132,7 +132,7 @@ class Guard:
                 headroom = min(headroom, self._policy.headroom())
             before = time.monotonic()
             self._tell(reading)
-            told_in = time.monotonic() - before  # starting a notifier takes a millisecond, in which the tree may grow
+            told_in = time.monotonic() - before  # starting a sender takes a millisecond, in which the tree may grow
             delay = polling.next_look(headroom, self._speed, reading.growth_speed)
             self._cpu_time_bound.looked(headroom)
             self._sleep(delay - told_in)
@@ -403,7 +403,7 @@ class Guard:
         if not self._sinks or not (self._sinks.show() or self._has_room(reading)):
             return
         is_near = budgets.reaches_warning(self._total(reading), self._budget)
-        if is_near and not self._warned and self._has_room(reading):  # a notifier takes 1 ms to start
+        if is_near and not self._warned and self._has_room(reading):  # a sender takes 1 ms to start
             self._warned = True
             self._sinks.emit(events.WARNING, snapshot=self.snapshot(events.WARNING))
         if reading.time >= self._next_snapshot:

@@ -51,7 +51,9 @@ class Tree:
         self._since = 0.0  # when the first member was started: whoever is older is none
         self._pid_list = pid_list
         self._listener: Listener | None = None
-        self.excluded: set[int] = set()  # pids of our own notifiers: children of the guard that are no members
+        self.excluded: set[int] = (
+            set()
+        )  # pids of our senders of notifications: children of the guard that are no members
         self._outside: set[int] = self._strangers()
         self._undecided: dict[int, int] = {}  # pid -> scans left to see it
         self._leaders: set[int] = set()  # pids of members, alive or not: groups and sessions they led are ours

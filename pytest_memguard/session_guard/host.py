@@ -43,7 +43,7 @@ class PytestHost:
         return self.poller.wait(min(seconds, self._longest_wait))
 
     def reap(self) -> None:
-        """Collect notifiers: the guard has no other children."""
+        """Collect senders of notifications: the guard has no other children."""
         for pid in list(self._tree.excluded):
             try:
                 has_ended = os.waitpid(pid, os.WNOHANG)[0] == pid

@@ -13,7 +13,7 @@ import sys
 import time
 
 from pytest_memguard import events
-from pytest_memguard.assembly import LAST_WORD, Assembly, PytestSinks
+from pytest_memguard.assembly import Assembly, PytestSinks
 from pytest_memguard.engine.tree import Tree
 from pytest_memguard.environ import NOTICE_SETTINGS
 from pytest_memguard.jsonline import decode
@@ -119,7 +119,6 @@ def guard_session(facts: dict[str, Any]) -> None:
     outcome.elapsed = guard.elapsed()
     outcome.peak, outcome.peak_at, outcome.peak_command = guard.peak.total, guard.peak.at, guard.peak.command
     assembly.finish(outcome, killed_for)
-    assembly.tell_failures(LAST_WORD if outcome.verdict == events.MEMORY else 0.0)
     if helpers:
         _wait_for_helpers(helpers, root, reader)
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pytest_memguard.engine.tree import Tree
     from pytest_memguard.processes.model import Reader
 
+NOTIFIED = 5.0  # seconds that a notification has where it cannot outlive us
 LAST_ONES = 1.0  # seconds to wait for members that are dead to become zombies: 100 ms to free some GB
 ENDS = (signals.SIGINT, signals.SIGQUIT, signals.SIGTERM, signals.SIGHUP)  # SIGUSR1 and SIGUSR2 are the command's own
 ASKS_TO_END = (signals.SIGTERM, signals.SIGHUP)  # whoever sends these wants the run gone: `grace` seconds, then SIGKILL
@@ -65,7 +66,7 @@ class RunnerHost:
                 self.saw_sigkill = True
 
     def reap_the_last(self, reader: Reader) -> None:
-        """Collect what has just died: not even a zombie is left for others to see; notifiers are not awaited."""
+        """Collect what has just died: not even a zombie is left for others to see; who notifies is not awaited."""
         deadline = time.monotonic() + LAST_ONES
         while has_children() and time.monotonic() < deadline:
             self.reap()
@@ -74,6 +75,13 @@ class RunnerHost:
                 if all([reader.state(member) == "gone" for member in self._tree.members.values()]):
                     return
             self.wait(0.001)
+
+    def wait_for_senders(self) -> None:
+        """Let notifications get out, where their senders would be ended with us."""
+        deadline = time.monotonic() + NOTIFIED
+        while self._tree.excluded and time.monotonic() < deadline:
+            self.wait(0.1)
+            self.reap()
 
     def has_ended(self) -> bool:
         """Return whether the command was reaped."""

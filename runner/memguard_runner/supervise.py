@@ -9,7 +9,7 @@ import os
 import time
 
 from pytest_memguard import events
-from pytest_memguard.assembly import LAST_WORD, Assembly
+from pytest_memguard.assembly import Assembly
 from pytest_memguard.config.load import working_directory
 from pytest_memguard.engine.tree import Tree
 from pytest_memguard.environ import COOKIE
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from pytest_memguard.system.oom_killer import KernelKills
 
     from .run_spec import RunSpec
-
-NOTIFIED = 5.0  # seconds that a notification has where it cannot outlive us
 
 
 def supervise(spec: RunSpec, pid: int, started: float, kernel: KernelKills) -> int:
@@ -99,8 +97,8 @@ def supervise(spec: RunSpec, pid: int, started: float, kernel: KernelKills) -> i
     _report(run, outcome, settings, console, guard.points())
     # What is left of us then is a leftover of the run around this one, ends with its container, or is cleared away
     # by the foreground process, who cannot tell a command's status 125 from a failure of the guard.
-    ends_with_us = COOKIE in os.environ or spec.foreground == 1 or outcome.status == exit_status.OWN_FAILURE
-    assembly.tell_failures(NOTIFIED if ends_with_us else LAST_WORD)
+    if COOKIE in os.environ or spec.foreground == 1 or outcome.status == exit_status.OWN_FAILURE:
+        host.wait_for_senders()
     return outcome.status
 
 

@@ -1,4 +1,4 @@
-"""`memguard notify`: every way is tried, and what does not work is told with its cure."""
+"""`memguard notify`: every channel is tried, and what does not work is told with its cure."""
 
 from __future__ import annotations
 
@@ -124,19 +124,21 @@ def test_that_notifications_are_off_is_told_with_the_source(companion):
     assert "sent on   nothing      notify is false, pyproject.toml [tool.memguard] notify" in ended.out
 
 
-def test_what_failed_last_in_a_run_is_told_until_one_works(companion):
-    kept = companion.state / "memguard" / "notification-failed.json"
-    kept.parent.mkdir()
-    kept.write_text(
-        json.dumps({"time": time.time() - 90, "failures": ["the notify command ended with 6: no \x1b route"]})
-    )
-    ended = companion("notify", "--list", XDG_RUNTIME_DIR="")
-    assert "last one  failed       1 min 30 s ago\n" in ended.out
-    assert "the notify command ended with 6: no \\x1b route\n" in ended.out
-    assert "last one" not in companion("notify", "--notify-command", "true", XDG_RUNTIME_DIR="").out
-    assert not kept.exists()
-    kept.write_text("garbage")
-    assert companion("notify", "--notify-command", "true", XDG_RUNTIME_DIR="").status == 0
+def test_of_one_that_says_more_than_anybody_can_keep_the_end_is_shown(companion):
+    command = "head -c 100000000 /dev/zero | tr '\\0' x; echo; echo end; exit 2"
+    ended = companion("notify", "--notify-command", command, XDG_RUNTIME_DIR="")
+    assert ended.status == 1
+    assert "ended with 2 after" in ended.out
+    assert ended.out.count("x") < 2500
+    assert "| end\n" in ended.out
+
+
+def test_secrets_in_what_a_command_says_are_not_shown(companion):
+    address = "https://hooks.example/services/T0/xyzzyxyzzy"
+    command = f"echo '{address} refused xyzzyxyzzy'; exit 1; # {address}"
+    ended = companion("notify", "--notify-command", command, XDG_RUNTIME_DIR="")
+    assert "https://hooks.example/*** refused ***" in ended.out
+    assert "xyzzy" not in ended.out
 
 
 @pytest.mark.parametrize(

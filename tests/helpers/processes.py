@@ -174,7 +174,7 @@ class Launcher:
         if LINUX:
             become_subreaper()
         self._before = {child.pid for child in psutil.Process().children(recursive=True)}
-        # A notifier may outlive its run.
+        # What sends a notification may outlive its run.
         self.environ = {**clean_environment(), COOKIE: self.cookie, "MEMGUARD_NOTIFY": "false", **environ}
 
     def environment(self, changes: Mapping[str, str | None] | None = None) -> dict[str, str]:

@@ -142,7 +142,7 @@ def test_a_lifeline_that_is_none_does_not_end_the_run(memguard: Memguard, text: 
 @both_readers
 def test_an_empty_environment_is_enough(memguard: Memguard) -> None:
     program_paths = f"PYTHONPATH={memguard.environ['PYTHONPATH']}"
-    # What the test itself needs: a notifier may outlive the run.
+    # What the test itself needs: what sends a notification may outlive the run.
     needed = [f"TESTS_COOKIE={memguard.cookie}", f"MEMGUARD_READER={memguard.reader}", "MEMGUARD_NOTIFY=false"]
     empty = ["env", "-i", program_paths, *needed]
     assert memguard.start_as([*empty, *MEMGUARD_TEST], "/bin/sh", "-c", "exit 3").wait().status == 3

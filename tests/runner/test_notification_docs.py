@@ -46,7 +46,7 @@ def killed_with(memguard: Memguard, configuration: str, **environ: str) -> None:
     own = {"MEMGUARD_NOTIFY": None, "HOME": str(memguard.folder), "XDG_STATE_HOME": None}
     run = memguard.start("-t", 60, *HOG, env={**nothing, **own, **environ})
     assert run.process.wait(PATIENCE) == 137
-    wait_for(lambda: not memguard.processes(), "the end of the notifier")
+    wait_for(lambda: not memguard.processes(), "the end of the sender")
 
 
 def needs(*programs: str) -> None:

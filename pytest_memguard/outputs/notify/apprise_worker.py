@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from .redact import masked_url
 
-MESSAGE = {"kill": "failure", "warning": "warning", "finish": "info", "test": "info"}
+TYPES = {"kill": "failure", "warning": "warning"}
 
 
 def main() -> None:
     """Send what stands on stdin as JSON ({"urls": [...], "facts": {...}}); exit with 1 if an address failed."""
     job = json.load(sys.stdin)
-    try:
-        import apprise
-    except ImportError:
-        sys.exit("the package apprise is not installed")
-    import logging
+    import apprise
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     facts = job["facts"]
 
     def send(url: str) -> bool:
         sender = apprise.Apprise()
+        kind = TYPES.get(facts["event"], "info")
         return bool(sender.add(url)) and bool(
             sender.notify(
-                title=facts["title"],
-                body=facts["text"],
-                notify_type=MESSAGE.get(facts["event"], "info"),
-                body_format=apprise.NotifyFormat.TEXT,
+                title=facts["title"], body=facts["text"], notify_type=kind, body_format=apprise.NotifyFormat.TEXT
             )
         )
 

@@ -23,35 +23,40 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pytest_memguard.breach import Breach
-    from pytest_memguard.events import Outcome, ProcessFigure, Run, Shortage, Snapshot
+    from pytest_memguard.events import Outcome, ProcessFigure, Run, Snapshot
 
 TEST = "test"  # the event of `memguard notify`
 COMMAND_SHOWN = 60  # characters: a desktop shows two or three lines of 40 to 60
 CULPRIT_SHOWN = 40
 TEST_SHOWN = 200
 KILLS = (events.MEMORY, events.KERNEL_OOM)
+_ENDS = {
+    events.OK: "a command is finished",
+    events.INTERRUPTED: "a command was interrupted",
+    events.SIGNAL: "a command was ended by a signal",
+}
 
-_VARIABLES = (
-    ("EVENT", "event"),
-    ("TITLE", "title"),
-    ("TEXT", "text"),
-    ("COMMAND", "command"),
-    ("VERDICT", "verdict"),
-    ("STATUS", "exitStatus"),
-    ("USED_MB", "memoryMB"),
-    ("PEAK_MB", "peakMB"),
-    ("LIMIT_MB", "thresholdMB"),
-    ("AVAILABLE_MB", "availableMB"),
-    ("SECONDS", "elapsedSeconds"),
-    ("PROCESS", "process"),
-    ("TEST", "test"),
-    ("LOG", "log"),
-    ("DIRECTORY", "directory"),
-    ("HOST", "host"),
-)
+_VARIABLES = {
+    "EVENT": "event",
+    "TITLE": "title",
+    "TEXT": "text",
+    "COMMAND": "command",
+    "VERDICT": "verdict",
+    "STATUS": "exitStatus",
+    "USED_MB": "memoryMB",
+    "PEAK_MB": "peakMB",
+    "LIMIT_MB": "thresholdMB",
+    "AVAILABLE_MB": "availableMB",
+    "SECONDS": "elapsedSeconds",
+    "PROCESS": "process",
+    "TEST": "test",
+    "LOG": "log",
+    "DIRECTORY": "directory",
+    "HOST": "host",
+}
 
 
-class Announcement:
+class Message:
     """What is to be told: which event it is, a title, a text of one line, and the facts as JSON has them."""
 
     __slots__ = ("event", "facts", "text", "title")
@@ -63,18 +68,16 @@ class Announcement:
         self.facts = {"event": event, "title": title, "text": text, **facts}
 
 
-def of_warning(snapshot: Snapshot) -> Announcement:
-    """Return the announcement that the warn level was reached."""
+def of_warning(snapshot: Snapshot) -> Message:
+    """Return the message that the warn level was reached."""
     run = snapshot.run
     share = 100 * snapshot.total // max(run.limit, 1)
     used = f"{format_size(snapshot.total)} used, {share} % of the limit {format_size(run.limit)}"
-    facts = {**_about(run), **_held(snapshot)}
-    return Announcement(WARNING, "memguard: memory is running short", f"{_name(run)}: {used}{_who(snapshot)}", facts)
+    facts = {**_about(run), **_of_snapshot(snapshot)}
+    return Message(WARNING, "memguard: memory is running short", f"{_name(run)}: {used}{_who(facts, snapshot)}", facts)
 
 
-def of_end(
-    run: Run, outcome: Outcome, occasions: tuple[str, ...], killed_for: Breach | None = None
-) -> Announcement | None:
+def of_end(run: Run, outcome: Outcome, occasions: tuple[str, ...], killed_for: Breach | None = None) -> Message | None:
     """Return what there is to tell at the end of a run; None when nobody wants to know.
 
     `killed_for` is the breach for which a session of pytest was killed.
@@ -82,146 +85,95 @@ def of_end(
     was_killed = outcome.verdict in KILLS
     if FINISH not in occasions and not (was_killed and KILL in occasions):
         return None
+    facts = _about(run)
+    why = peak = f"peak {format_size(outcome.peak)}, limit {format_size(run.limit)}"
+    facts["elapsedSeconds"] = round(outcome.elapsed, 3)
     breach = outcome.breach
-    facts = {
-        **_about(run),
-        **(_held(breach) if breach is not None else _of_session(killed_for) if killed_for is not None else {}),
-        "verdict": outcome.verdict,
-        "exitStatus": outcome.status,
-        "elapsedSeconds": round(breach.elapsed if breach is not None else outcome.elapsed, 3),
-        "peakMB": megabytes(outcome.peak),
-    }
+    if breach is not None:
+        facts |= _of_snapshot(breach)
+        why = _why(breach, breach.total, run.limit) + _who(facts, breach)
+    elif killed_for is not None:
+        count = len(killed_for.processes) + killed_for.other_count
+        facts |= _held(killed_for, count, killed_for.test, killed_for.worker)
+        why = _why(killed_for, killed_for.amount, killed_for.limit) + _who(facts, killed_for)
+    facts |= {"verdict": outcome.verdict, "exitStatus": outcome.status, "peakMB": megabytes(outcome.peak)}
     if outcome.evidence:
         facts["evidence"] = outcome.evidence
-    peak = f"peak {format_size(outcome.peak)}, limit {format_size(run.limit)}"
     if outcome.verdict == events.MEMORY:
-        why, who = peak, ""
-        if breach is not None:
-            why, who = _why(breach.total, run.limit, breach.shortage), _who(breach)
-        elif killed_for is not None:
-            why = _why(killed_for.amount, killed_for.limit, killed_for.shortage)
-            who = f"; running: {shorten(killed_for.test, TEST_SHOWN)}" if killed_for.test else ""
-        return Announcement(KILL, "memguard stopped a command", f"{_name(run)}: {why}{who}", facts)
+        return Message(KILL, "memguard stopped a command", f"{_name(run)}: {why}", facts)
     if outcome.verdict == events.KERNEL_OOM:
-        title = "The kernel's OOM killer was at work"
-        return Announcement(KILL, title, f"{_name(run)}: {peak}", facts)
+        return Message(KILL, "The kernel's OOM killer was at work", f"{_name(run)}: {peak}", facts)
     title = f"memguard: {_ENDS.get(outcome.verdict, 'a command failed')}"
-    text = f"{_name(run)}: {_status(outcome)} after {format_seconds(outcome.elapsed)}; {peak}"
-    return Announcement(FINISH, title, text, facts)
+    how = name_of(outcome.signal) if outcome.signal else f"exit status {outcome.status}"
+    text = f"{_name(run)}: {how} after {format_seconds(outcome.elapsed)}; {peak}"
+    return Message(FINISH, title, text, facts)
 
 
-_ENDS = {
-    events.OK: "a command is finished",
-    events.INTERRUPTED: "a command was interrupted",
-    events.SIGNAL: "a command was ended by a signal",
-}
-
-
-def of_trial(title: str, text: str) -> Announcement:
+def of_trial(title: str, text: str) -> Message:
     """Return what `memguard notify` sends: it looks like a kill, and says that it is none."""
-    facts = {
-        "command": "memguard notify",
-        "verdict": events.OK,
-        "exitStatus": 0,
-        "memoryMB": 801,
-        "peakMB": 801,
-        "thresholdMB": 800,
-        "elapsedSeconds": 0.0,
-        "host": os.uname().nodename,
-        "timestamp": _stamp(time.time()),
-    }
-    return Announcement(TEST, title, text, facts)
+    facts = {"command": "memguard notify", "verdict": events.OK, "exitStatus": 0, "elapsedSeconds": 0.0}
+    sizes = {"memoryMB": 801, "peakMB": 801, "thresholdMB": 800}
+    return Message(TEST, title, text, {**facts, **sizes, **_where_and_when()})
 
 
 def variables(facts: dict[str, Any]) -> dict[str, str]:
     """Return the facts as environment variables; all names are there, empty where there is nothing to tell."""
-    return {NOTICE + name: printable(str(_or_empty(facts.get(key)))) for name, key in _VARIABLES}
-
-
-def _or_empty(value: object) -> object:
-    return "" if value is None else value
+    found = {NOTICE + name: facts.get(key) for name, key in _VARIABLES.items()}
+    return {name: "" if value is None else printable(str(value)) for name, value in found.items()}
 
 
 def _about(run: Run) -> dict[str, Any]:
-    return {
-        "command": run.command,
-        "thresholdMB": megabytes(run.limit),
-        "limitSource": run.limit_source,
-        "log": run.log,
-        "host": os.uname().nodename,
-        "timestamp": _stamp(time.time()),
-    }
+    limit = {"thresholdMB": megabytes(run.limit), "limitSource": run.limit_source}
+    return {"command": run.command, **limit, "log": run.log, **_where_and_when()}
 
 
-def _held(snapshot: Snapshot) -> dict[str, Any]:
+def _where_and_when() -> dict[str, str]:
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return {"host": os.uname().nodename, "timestamp": stamp}
+
+
+def _of_snapshot(snapshot: Snapshot) -> dict[str, Any]:
+    test = snapshot.tests[0] if snapshot.tests else None
+    facts = _held(snapshot, snapshot.count, test.name if test else "", test.worker if test else "")
+    return {"peakMB": facts["memoryMB"], "elapsedSeconds": round(snapshot.elapsed, 3), **facts}
+
+
+def _held(held: Snapshot | Breach, count: int, test: str, worker: str) -> dict[str, Any]:
     facts: dict[str, Any] = {
-        "memoryMB": megabytes(snapshot.total),
-        "peakMB": megabytes(snapshot.total),
-        "elapsedSeconds": round(snapshot.elapsed, 3),
-        "processCount": snapshot.count,
-        "processes": _figures(snapshot.processes),
+        "memoryMB": megabytes(held.total),
+        "processCount": count,
+        "processes": [
+            {"pid": process.pid, "command": process.command, "memoryMB": megabytes(process.size)}
+            for process in held.processes
+        ],
     }
-    facts |= _short(snapshot.shortage)
-    if snapshot.processes:
-        facts["process"] = _figure(snapshot.processes[0])
-    if snapshot.tests:
-        facts["test"] = shorten(snapshot.tests[0].name, TEST_SHOWN)
-        facts["worker"] = snapshot.tests[0].worker
+    if held.shortage is not None:
+        facts["availableMB"], facts["floorMB"] = megabytes(held.shortage.available), megabytes(held.shortage.floor)
+    if held.processes:
+        facts["process"] = _figure(held.processes[0])
+    if test:
+        facts["test"], facts["worker"] = shorten(test, TEST_SHOWN), worker
     return facts
 
 
-def _of_session(breach: Breach) -> dict[str, Any]:
-    return {
-        "memoryMB": megabytes(breach.total),
-        "processCount": len(breach.processes) + breach.other_count,
-        "processes": _figures(breach.processes),
-        "test": shorten(breach.test, TEST_SHOWN),
-        "worker": breach.worker,
-        **_short(breach.shortage),
-    }
-
-
-def _figures(processes: list[ProcessFigure]) -> list[dict[str, Any]]:
-    return [
-        {"pid": process.pid, "command": process.command, "memoryMB": megabytes(process.size)} for process in processes
-    ]
-
-
-def _short(shortage: Shortage | None) -> dict[str, Any]:
+def _why(held: Snapshot | Breach, amount: int, limit: int) -> str:
+    shortage = held.shortage
     if shortage is None:
-        return {}
-    return {"availableMB": megabytes(shortage.available), "floorMB": megabytes(shortage.floor)}
-
-
-def _why(total: int, limit: int, shortage: Shortage | None) -> str:
-    if shortage is None:
-        return f"{format_size(total)} used, limit {format_size(limit)}"
+        return f"{format_size(amount)} used, limit {format_size(limit)}"
     available = f"{format_size(shortage.available)} available, min-available {format_size(shortage.floor)}"
-    return f"{shortage.place} ran short, {available}; {format_size(total)} used"
+    return f"{shortage.place} ran short, {available}; {format_size(amount)} used"
+
+
+def _who(facts: dict[str, Any], held: Snapshot | Breach) -> str:
+    """Return the end of a sentence that names the culprit: the test that was running, or the largest process."""
+    if "test" in facts:
+        return f"; running: {facts['test']}"
+    return f"; most: {facts['process']}" if len(held.processes) > 1 else ""
 
 
 def _name(run: Run) -> str:
     return shorten(run.command, COMMAND_SHOWN)
 
 
-def _who(snapshot: Snapshot) -> str:
-    """Return the end of a sentence that names the culprit: the test that was running, or the largest process."""
-    if snapshot.tests:
-        return f"; running: {shorten(snapshot.tests[0].name, TEST_SHOWN)}"
-    if len(snapshot.processes) > 1:
-        return f"; most: {_figure(snapshot.processes[0])}"
-    return ""
-
-
 def _figure(process: ProcessFigure) -> str:
     return f"{shorten(process.command, CULPRIT_SHOWN)} (pid {process.pid}, {format_size(process.size)})"
-
-
-def _status(outcome: Outcome) -> str:
-    if outcome.signal:
-        return name_of(outcome.signal)
-    return f"exit status {outcome.status}"
-
-
-def _stamp(moment: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))

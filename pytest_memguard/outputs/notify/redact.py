@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-SHORTEST = 6  # characters of a piece of an address that is looked for in what a notifier says
+SHORTEST = 6  # characters of a piece of an address that is looked for in what a channel says
 COMMON = {"apprise", "channels", "localhost", "messages", "notify", "services", "webhook", "webhooks", "workflows"}
 _ADDRESS = re.compile(r"(https?://[^\s/?#'\"]+)[/?#][^\s'\"]+", re.IGNORECASE)
 _BETWEEN = re.compile(r"[^\w.~-]+")
@@ -28,7 +28,7 @@ def masked_url(url: str) -> str:
 
 
 def conceal(text: str, command: str | None, urls: Iterable[str]) -> str:
-    """Return what a notifier said without the secrets it was given."""
+    """Return what a channel said without the secrets it was given."""
     for secret in sorted(_secrets(command, urls), key=len, reverse=True):
         text = text.replace(secret, MASK)
     return _ADDRESS.sub(rf"\1/{MASK}", mask_text(text))

@@ -1,49 +1,57 @@
-"""`memguard notify`: try every way that notifications can take, and say of each whether it worked, and why not."""
+"""`memguard notify`: try every channel that notifications have, and say of each whether it worked, and why not."""
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from threading import Thread
+from typing import IO, TYPE_CHECKING
 
 from memguard_runner import exit_status
 from pytest_memguard.config.load import load_settings, working_directory
 from pytest_memguard.environ import SOCKET
 from pytest_memguard.errors import UsageError, printable
-from pytest_memguard.outputs.notify import failed
-from pytest_memguard.outputs.notify.channels import DESKTOP, ways
+from pytest_memguard.outputs.notify.channels import DESKTOP, channels, cure_for
 from pytest_memguard.outputs.notify.message import of_trial
-from pytest_memguard.outputs.notify.sender import Job, Result, Sender
+from pytest_memguard.outputs.notify.redact import conceal
+from pytest_memguard.outputs.notify.sender import end, start
+from pytest_memguard.processes.signals import name_of
 from pytest_memguard.units import format_seconds, parse_seconds
 
 if TYPE_CHECKING:
     import argparse
 
     from pytest_memguard.config.settings import Settings
+    from pytest_memguard.outputs.notify.channels import Channel
+    from pytest_memguard.outputs.notify.message import Message
 
 TITLE = "memguard: a test"
 TEXT = "This is what a notification of memguard looks like; nothing was stopped."
-SHOWN = 10  # lines of what a way said
+FAILED = 1
+KEPT = 2000  # bytes of what a channel says: the end of it, where errors are
+SHOWN = 10  # lines of it
+LAST_WORD = 0.2  # seconds to hear what was said at the end: who still runs in the background may keep the pipe open
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("title", nargs="?", default=TITLE, metavar="TITLE", help="title of the notification")
     parser.add_argument("text", nargs="?", default=TEXT, metavar="TEXT", help="its text")
-    parser.add_argument("--test", action="store_true", help="send one by every way (the default)")
-    parser.add_argument("--list", action="store_true", help="only show the ways and whether each can work here")
+    parser.add_argument("--test", action="store_true", help="send one by every channel (the default)")
+    parser.add_argument("--list", action="store_true", help="only show the channels and whether each can work here")
     parser.add_argument(
-        "--timeout", default="10", metavar="S", help="seconds until a way that hangs is ended (default 10)"
+        "--timeout", default="10", metavar="S", help="seconds until a channel that hangs is ended (default 10)"
     )
     parser.add_argument("--notify-command", metavar="CMD", help="try this command instead of the configured one")
     parser.add_argument("--profile", metavar="NAME", help="use the settings of this profile")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Try all ways, or list them. Raises UsageError."""
+    """Try all channels, or list them. Raises UsageError."""
     if options.list and options.test:
-        raise UsageError("--list: only shows the ways, --test sends by them; give one of the two")
+        raise UsageError("--list: only shows the channels, --test sends by them; give one of the two")
     try:
         timeout = parse_seconds(options.timeout)
     except ValueError as error:
@@ -51,62 +59,84 @@ def run(options: argparse.Namespace) -> int:
     given = {"notify_command": options.notify_command, "profile": options.profile}
     directory = working_directory() or "/"
     settings = load_settings((), {name: value for name, value in given.items() if value}, os.environ, directory)
-    works = _list(settings) if options.list else _try(settings, options.title, options.text, directory, timeout)
+    found = channels(settings.notify_command, settings.notify_urls, sys.platform, os.environ)
+    if options.list:
+        works = any([_is_ready(channel) for channel in found])
+    else:
+        if sys.platform == "linux":
+            from pytest_memguard.processes.subreaper import become_subreaper
+
+            become_subreaper()
+        message = of_trial(options.title, options.text)
+        # A machine without a desktop is no failure where there is another channel.
+        tried = [_try(each, message, settings, timeout) for each in found if _can_work(each) or each.kind != DESKTOP]
+        works = bool(tried) and all(tried)
     _show_settings(settings)
     return exit_status.OK if works else FAILED
 
 
-FAILED = 1
+def _is_ready(channel: Channel) -> bool:
+    if not _can_work(channel):
+        return False
+    _row(channel.kind, "ready", channel.shown)
+    return True
 
 
-def _list(settings: Settings) -> bool:
-    found = ways(settings, sys.platform, os.environ)
-    for way in found:
-        _row(way.kind, "cannot work" if way.problem else "ready", way.shown)
-        if way.problem:
-            _more(way.problem)
-            _more(f"cure: {way.cure}")
-    return any(not way.problem for way in found)
+def _can_work(channel: Channel) -> bool:
+    if channel.problem:
+        _row(channel.kind, "cannot work", channel.shown)
+        _more(channel.problem)
+        _more(f"cure: {channel.cure}")
+    return not channel.problem
 
 
-def _try(settings: Settings, title: str, text: str, directory: str, timeout: float) -> bool:
-    for way in ways(settings, sys.platform, os.environ):
-        if way.problem and way.kind == DESKTOP:  # the others' problems come as results
-            _row(way.kind, "cannot work", way.shown)
-            _more(way.problem)
-            _more(f"cure: {way.cure}")
-    if sys.platform == "linux":
-        from pytest_memguard.processes.subreaper import become_subreaper
-
-        become_subreaper()
-    announcement = of_trial(title, text)
-    job = Job(announcement.facts, settings.notify_command, settings.notify_urls, directory)
+def _try(channel: Channel, message: Message, settings: Settings, timeout: float) -> bool:
+    """Send by a channel, say how it went, and return whether it worked."""
+    if channel.problem:
+        return False
     environ = {name: value for name, value in os.environ.items() if name != SOCKET}
-    sender = Sender(job, environ)
+    started = time.monotonic()
     try:
-        results = sender.deliver(time.monotonic() + timeout, _show)
-    except BaseException:  # Ctrl-C does not reach them, in sessions of their own
-        sender.end()
+        process = start(channel, message.facts, environ, subprocess.PIPE)
+    except OSError as error:
+        _row(channel.kind, "failed", channel.shown)
+        _more(f"cannot be started: {error.strerror}")
+        return False
+    said = bytearray()
+    listener = Thread(target=_listen, args=(process.stdout, said), daemon=True)
+    listener.start()
+    try:
+        status = process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        end([process.pid])
+        failure = f"did not end in {timeout:.0f} s and was ended"
+    except BaseException:  # Ctrl-C does not reach it, in a session of its own
+        end([process.pid])
         raise
-    sender.close()
-    if results and not any(result.failure for result in results):
-        failed.keep([], os.environ)  # what failed once works now
-    return bool(results) and not any(result.failure for result in results)
-
-
-def _show(result: Result) -> None:
-    took = format_seconds(result.seconds)
-    _row(result.way.kind, "failed" if result.failure else "sent", result.way.shown)
-    if result.failure:
-        _more(f"{result.failure}{f' after {took}' if result.seconds else ''}")
-    elif result.way.kind == DESKTOP:
+    else:
+        failure = f"was ended by {name_of(-status)}" if status < 0 else f"ended with {status}" if status else ""
+    took = format_seconds(time.monotonic() - started)
+    listener.join(LAST_WORD)
+    text = conceal(said.decode("utf-8", "replace"), settings.notify_command, settings.notify_urls)
+    _row(channel.kind, "failed" if failure else "sent", channel.shown)
+    if failure:
+        _more(f"{failure} after {took}")
+    elif channel.kind == DESKTOP:
         _more(f"accepted after {took}; if nothing appeared, {_UNSEEN.get(sys.platform, _UNSEEN_ELSEWHERE)}")
     else:
         _more(f"ended with 0 after {took}")
-    for line in [line for line in result.said.splitlines() if line.strip()][-SHOWN:]:
+    for line in [line for line in text.splitlines() if line.strip()][-SHOWN:]:
         _more(f"| {printable(line.rstrip())}")
-    if result.cure:
-        _more(f"cure: {result.cure}")
+    cure = cure_for(channel.kind, text, sys.platform) if failure else ""
+    if cure:
+        _more(f"cure: {cure}")
+    return not failure
+
+
+def _listen(output: IO[bytes], said: bytearray) -> None:
+    """Read all that is said, for a full pipe would stop who says it; keep the end."""
+    while data := os.read(output.fileno(), 65536):
+        said[:] = (said + data)[-KEPT:]
 
 
 _UNSEEN = {
@@ -117,18 +147,11 @@ _UNSEEN_ELSEWHERE = "look whether the desktop's Do Not Disturb is on"
 
 
 def _show_settings(settings: Settings) -> None:
-    occasions = ", ".join(settings.notify_on)
     sys.stdout.write("\n")
     if settings.notify:
-        _row("sent on", occasions, f"notify-on, {settings.source('notify_on')}")
+        _row("sent on", ", ".join(settings.notify_on), f"notify-on, {settings.source('notify_on')}")
     else:
         _row("sent on", "nothing", f"notify is false, {settings.source('notify')}")
-    kept = failed.last(os.environ)
-    if kept is not None:
-        moment, failures = kept
-        _row("last one", "failed", f"{format_seconds(max(0.0, time.time() - moment))} ago")
-        for failure in failures:
-            _more(printable(failure))
 
 
 def _row(name: str, state: str, more: str) -> None:

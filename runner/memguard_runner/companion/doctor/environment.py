@@ -7,7 +7,7 @@ import sys
 from importlib.util import find_spec
 
 from pytest_memguard.errors import MemguardError, printable
-from pytest_memguard.outputs.notify.channels import DESKTOP, ways
+from pytest_memguard.outputs.notify.channels import DESKTOP, channels
 
 from .configuration import effective_settings
 from .findings import Check, CheckContext, Finding, note, ok
@@ -64,12 +64,12 @@ def _notifications(context: CheckContext) -> list[Finding]:
     if not settings.notify:
         return [ok("notifications", f"switched off ({printable(settings.source('notify'))})")]
     found = []
-    for way in ways(settings, sys.platform, context.environ):
-        name = "notifications" if way.kind == DESKTOP else f"notify-{way.kind}"
-        if way.problem:
-            found.append(note(name, way.problem, way.cure))
+    for channel in channels(settings.notify_command, settings.notify_urls, sys.platform, context.environ):
+        name = "notifications" if channel.kind == DESKTOP else f"notify-{channel.kind}"
+        if channel.problem:
+            found.append(note(name, channel.problem, channel.cure))
         else:
-            found.append(ok(name, f"sent by {printable(way.shown)}; `memguard notify` tries it"))
+            found.append(ok(name, f"sent by {printable(channel.shown)}; `memguard notify` tries it"))
     return found
 
 

@@ -1,4 +1,4 @@
-"""What is hidden of notifications' commands and addresses, and of what a notifier says."""
+"""What is hidden of notifications' commands and addresses, and of what a sender says."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_of_apprise_addresses_only_the_scheme_is_shown():
     assert masked_url("tgram://123456789:abcdef/12315544") == "tgram://***"
 
 
-def test_what_a_notifier_says_is_shown_without_the_secrets_it_was_given():
+def test_what_a_sender_says_is_shown_without_the_secrets_it_was_given():
     said = f"curl: (22) {WEBHOOK} said 404; path /services/T0AAAA/B0BBBBBB/xyzzyxyzzy; bot 123456789:abcdef"
     shown = conceal(said, f"curl {WEBHOOK}", ("tgram://123456789:abcdef/12315544",))
     assert shown == "curl: (22) https://hooks.slack.com/*** said 404; path /services/***/***/***; bot ***:***"
