@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import nullcontext
 
 import pytest
@@ -90,9 +91,7 @@ class _Block:
 
 
 def _by_psutil() -> Usage:
-    import time
-
-    import psutil
+    import psutil  # late: 20 ms, for sessions without a guard only
 
     own = psutil.Process()
     processes = []

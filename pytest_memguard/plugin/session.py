@@ -84,8 +84,8 @@ class Session:
         if self._is_ready:
             return
         self._is_ready = True
-        # A test may replace `open` and pass a limit: what judges it is there before. Nothing at the start of a session
-        # needs these (2 ms of its 8), so they are read here, while the guard starts.
+        # A test may replace `open` and pass a limit: what makes a failure of it is there before. The start of a session
+        # has 8 ms, and needs none of these (2 ms): they are read here, while the guard starts, and late everywhere.
         from . import api, failure, local_breaches  # noqa: F401
 
         self.client.wait_until_ready()
@@ -358,9 +358,8 @@ class Session:
                 f"{item.nodeid} {what} its memory limit: {format_size(added)} of {format_size(limit)} added"
             )
         elif self.plan.limit != UNLIMITED:
-            total = max(
-                self.client.page.guard_state().total, peak
-            )  # what was freed since is not in the guard's figure any more
+            # What was freed since is not in the guard's figure any more.
+            total = max(self.client.page.guard_state().total, peak)
             grew = added * 10 > self.plan.limit
             if total >= share * self.plan.limit and grew:
                 self.warnings.append(

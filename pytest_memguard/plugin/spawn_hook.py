@@ -13,13 +13,13 @@ import functools
 import os
 import resource
 import sys
+import threading
 import time
 
 from pytest_memguard.session_guard.protocol import Lifted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable
 
     from pytest_memguard.session_guard.protocol import Operation
@@ -114,8 +114,6 @@ def watch(hook: SpawnHook | None) -> None:
 
 def _watch_threads(*, is_on: bool) -> None:
     """Learn of threads before Python 3.12, which has no audit event for them."""
-    import threading
-
     if is_on and _Watched.start_thread is None:
         start_thread = _Watched.start_thread = threading.Thread.start
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 
 from pytest_memguard.breach import RECORD
+from pytest_memguard.jsonline import decode
 from pytest_memguard.session_guard.protocol import AskLeftovers, Leftovers
-from pytest_memguard.units import MB, UNLIMITED, format_size
+from pytest_memguard.units import MB, UNLIMITED, format_seconds, format_size
 
 from .properties import ADDED, LARGEST, PEAK, SUBPROCESSES
 
@@ -104,7 +106,7 @@ class Summary:
         most = self._session.plan.report
         if not most or not self._heaviest:
             return
-        from pytest_memguard.processes.command_line import shorten
+        from pytest_memguard.processes.command_line import shorten  # late: what is rarely printed, at the end
 
         reporter.section(f"heaviest {min(most, len(self._heaviest))} of {len(self._heaviest)} tests")
         reporter.line(f"{'ADDED':>10}  {'PEAK':>10}  {'SUBPROCESSES':>12}  TEST")
@@ -121,7 +123,7 @@ class Summary:
         left = [*self._session.left, *self._left]
         if not left:
             return
-        from pytest_memguard.outputs.text.process_table import row
+        from pytest_memguard.outputs.text.process_table import row  # late, as above
 
         reporter.section("processes left running")
         for process in left[:SHOWN]:
@@ -161,7 +163,7 @@ def header(session: Session) -> list[str]:
     acts = "; only warns" if plan.action == "warn" else ""
     lines = [f"memguard: {what}: {size}{tests}{floor}{acts}"]
     if not client.joined:
-        from pytest_memguard.outputs.text.preflight import warning
+        from pytest_memguard.outputs.text.preflight import warning  # late: read while the guard starts
 
         line = warning(
             plan.limit if limit != UNLIMITED else 0,
@@ -183,11 +185,6 @@ def header(session: Session) -> list[str]:
 
 def _last_death(path: str) -> list[str]:
     """Tell once that the session before died, and remove the record's claim to be news."""
-    import time
-
-    from pytest_memguard.jsonline import decode
-    from pytest_memguard.units import format_seconds
-
     try:
         with open(path, "rb") as file:
             facts = decode(file.readline())
