@@ -131,14 +131,14 @@ def _pairs(facts: dict[str, Any], key: str) -> list[tuple[float, float]]:
 
 
 class Finished(Operation):
-    """A test is over. `wider`: when fixtures of wider scope were set up in it (seconds ago: began, ended)."""
+    """A test is over. `scoped`: when fixtures of wider scope were set up in it (seconds ago: began, ended)."""
 
-    fields = {"wider": _pairs}
+    fields = {"scoped": _pairs}
     __slots__ = tuple(fields)
     op = "finished"
 
-    def __init__(self, wider: list[tuple[float, float]]) -> None:
-        self.wider = wider
+    def __init__(self, scoped: list[tuple[float, float]]) -> None:
+        self.scoped = scoped
 
 
 class AskUsage(Operation):

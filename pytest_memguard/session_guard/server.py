@@ -224,7 +224,7 @@ class Server:
         self, process: PytestProcess, _session: SessionState, finished: protocol.Finished
     ) -> protocol.FinishedFigures:
         account = process.accounting.test
-        left = [member for member in process.subprocesses if self._was_started_by(process, member, finished.wider)]
+        left = [member for member in process.subprocesses if self._was_started_by(process, member, finished.scoped)]
         return protocol.FinishedFigures(
             added=account.peak_added,
             peak=account.peak_total,
@@ -233,13 +233,13 @@ class Server:
             left=self._figures(process, left),
         )
 
-    def _was_started_by(self, process: PytestProcess, member: Member, wider: list[tuple[float, float]]) -> bool:
+    def _was_started_by(self, process: PytestProcess, member: Member, scoped: list[tuple[float, float]]) -> bool:
         """Return whether a subprocess is the test's own and runs: not an older one's, nor a wider fixture's."""
         if process.started_by.get(member) != process.test.name or not self.sessions.is_left_over(member):
             return False
         age = self._reader.age(member)
         error = self._reader.age_error
-        return not any(end_ago - error <= age <= start_ago + error for start_ago, end_ago in wider)
+        return not any(end_ago - error <= age <= start_ago + error for start_ago, end_ago in scoped)
 
     def _usage(self, process: PytestProcess, _session: SessionState, _ask: protocol.AskUsage) -> protocol.SessionUsage:
         total = self._guard.measure_now()

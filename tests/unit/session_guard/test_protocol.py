@@ -78,8 +78,8 @@ def test_an_answer_comes_back_as_it_was_given(answer):
         (b'{"op": "block"}', "'limit'"),
         (b'{"op": "block", "limit": "much"}', "limit: expected a whole number"),
         (b'{"op": "kill", "pids": [1, "all"]}', "pids: expected a whole number"),
-        (b'{"op": "finished", "wider": [[1]]}', "wider: expected pairs of numbers"),
-        (b'{"op": "finished", "wider": [[1, "x"]]}', "wider: expected a number"),
+        (b'{"op": "finished", "scoped": [[1]]}', "scoped: expected pairs of numbers"),
+        (b'{"op": "finished", "scoped": [[1, "x"]]}', "scoped: expected a number"),
     ],
 )
 def test_what_was_expected_is_said(line, expected):
