@@ -295,7 +295,7 @@ class Session:
         if not self.client.has_unreported():
             return []
         self._make_room()
-        answer = self.client.ask(protocol.PhaseOver(), protocol.Breaches)
+        answer = self._ask_twice(protocol.PhaseOver(), protocol.Breaches)
         self.client.reported = self.client.page.breaches()
         self.test.has_breached = True
         return answer.breaches if answer is not None else []
@@ -316,7 +316,7 @@ class Session:
         if hook is None or not hook.is_clamped():
             return []
         level = hook.loosen()
-        usage = self._usage_twice()
+        usage = self._ask_twice(protocol.AskUsage(), protocol.SessionUsage)
         hook.tighten(level)
         if usage is None:
             return []
@@ -326,7 +326,7 @@ class Session:
 
     def _passed_unseen(self, when: str) -> list[Breach]:
         """Return the breach of a test that came and went between two looks of the guard."""
-        usage = self._usage_twice()
+        usage = self._ask_twice(protocol.AskUsage(), protocol.SessionUsage)
         if usage is None:
             return []
         from .local_breaches import passed_unseen
@@ -335,11 +335,6 @@ class Session:
         added = self.memory.so_far() - self.test.base
         action = NOTHING if self._flags else UNSEEN  # only watched: --mem-action=warn, or a debugger is attached
         return [passed_unseen(usage, self.test, added, when, self._worker, action)]
-
-    def _usage_twice(self) -> protocol.SessionUsage | None:
-        """Ask what is held now, once more if the test has closed the connection: what it did is to be explained."""
-        usage = self.client.ask(protocol.AskUsage(), protocol.SessionUsage)
-        return usage or self.client.ask(protocol.AskUsage(), protocol.SessionUsage)
 
     def _kill_leftovers(self, item: pytest.Item, left: list[ProcessFigure]) -> None:
         if not left or self.plan.leftovers != "kill":
@@ -380,6 +375,10 @@ class Session:
     def _scoped_ago(self) -> list[tuple[float, float]]:
         now = self.clock()
         return [((now - began) / 1e9, (now - ended) / 1e9) for began, ended in self._scoped]
+
+    def _ask_twice(self, operation: protocol.Operation, kind: type[Answer]) -> Answer | None:
+        """Ask the guard, once more if the test has closed the connection: what it did is to be explained."""
+        return self.client.ask(operation, kind) or self.client.ask(operation, kind)
 
     def _ask_surely(self, operation: protocol.Operation, kind: type[Answer]) -> Answer:
         """Ask the guard, another one if need be. Raises RuntimeError when none answers."""
