@@ -55,7 +55,7 @@ class HogRun:
 
 
 def run(context: Context, guard: Guard, *, mode: str, hogs: int = 1, idle: int = 0) -> HogRun:
-    """Let hogs loose under a guard. `mode` is pages, huge or populate."""
+    """Let hogs loose under a guard. `mode` is pages, huge, populate, beside or copy (see programs/hog.c)."""
     path = context.scratch / "board"
     path.write_bytes(bytes(8 * WORDS))
     command = [context.program("hog"), str(path), mode, str(BOUND), str(hogs), str(idle), str(HOLD)]

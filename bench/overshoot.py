@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from .context import Context
 
 AT_MOST = 1.0  # percent
+AT_MOST_SHARING = 10.0  # percent, where what is shared has to be measured while the tree runs
 MODES = {"pages": "4 KB pages", "huge": "huge pages", "populate": "64 MB a call (MAP_POPULATE)"}
+SHARING = {"beside": "4 KB pages, beside 400 MB that all share", "copy": "copies of 400 MB that all share"}
+SHARERS = 2  # ... and do nothing else: the original stays mapped
 
 
 def measure(context: Context) -> Report:
@@ -39,6 +42,21 @@ def measure(context: Context) -> Report:
                     f"{AT_MOST:.0f} % in every run",
                     f"{middle:.2f} % (worst {worst:.2f} %)",
                     worst <= AT_MOST,
+                )
+            )
+    for count in (1, 2):
+        for mode, label in SHARING.items():
+            idle = SHARERS if count > 1 or mode == "beside" else SHARERS + 1
+            seen = [hogs.run(context, context.memguard, mode=mode, hogs=count, idle=idle) for _ in range(runs)]
+            _row(report, count, label, context.memguard.name, seen)
+            worst = max(run.above for run in seen)
+            middle = statistics.median(run.above for run in seen)
+            report.verdicts.append(
+                Verdict(
+                    f"{count} hog(s), {label}, above the limit",
+                    f"{AT_MOST_SHARING:.0f} % in every run",
+                    f"{middle:.2f} % (worst {worst:.2f} %)",
+                    worst <= AT_MOST_SHARING,
                 )
             )
     for peer in context.peers:

@@ -199,7 +199,7 @@ class Outcome:
     """How a run ended.
 
     `status` is what memguard exits with, `verdict` one of the words above. `evidence` says how a kernel kill was
-    recognised. `breach` is the snapshot taken while the tree held still, `leftovers` what the command left running.
+    recognised. `breach` is the snapshot taken before it was ended, `leftovers` what the command left running.
     `kept` says, once all sinks have heard of the end, that the run's log was kept, for `memguard report`.
     """
 

@@ -35,7 +35,7 @@ def memguard_warning(snapshot: Snapshot) -> None:
 
 @hookspec
 def memguard_breach(snapshot: Snapshot) -> None:
-    """Tell that the limit was passed, or that the machine ran short (`snapshot.shortage`): the tree holds still now."""
+    """Tell that the limit was passed, or that the machine ran short (`snapshot.shortage`), before anything is ended."""
 
 
 @hookspec

@@ -1,6 +1,7 @@
 /* hog BOARD MODE BOUND_MB HOGS IDLE HOLD_SECONDS: takes memory at full speed, up to BOUND_MB in all hogs together.
  *
- * MODE: pages (4 KB each), huge (2 MB, by madvise), populate (MAP_POPULATE, 64 MB a call). IDLE more members do nothing.
+ * MODE: pages (4 KB each), huge (2 MB, by madvise), populate (MAP_POPULATE, 64 MB a call); beside (pages, while all share
+ * 400 MB from before they were forked), copy (writes to these 400 MB, so each page is copied, then takes pages). IDLE more do nothing.
  * Safe by itself: RLIMIT_AS, alarm(2), and children die with their parent. */
 #include <signal.h>
 #include <string.h>
@@ -11,10 +12,15 @@
 
 #define MB ((size_t)1 << 20)
 #define CHUNK (64 * MB)
+#define SHARED (400 * MB)
 #define LIFE 40 /* seconds, besides the hold */
 
-static void take(struct board *board, size_t slot, const char *mode, size_t bound)
+static void take(struct board *board, size_t slot, const char *mode, size_t bound, char *shared)
 {
+    size_t copied = 0;
+    if (!strcmp(mode, "copy"))
+        for (; copied < SHARED && copied < bound; board->touched[slot] = copied += 4096)
+            shared[copied] = 2;
     if (!strcmp(mode, "populate")) {
         for (size_t taken = 0; taken + CHUNK <= bound; board->touched[slot] = taken += CHUNK)
             if (mmap(NULL, CHUNK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0) == MAP_FAILED)
@@ -26,9 +32,9 @@ static void take(struct board *board, size_t slot, const char *mode, size_t boun
     if (block == MAP_FAILED)
         return;
     madvise(block, bound, step == 4096 ? MADV_NOHUGEPAGE : MADV_HUGEPAGE);
-    for (size_t offset = 0; offset < bound; offset += step) {
+    for (size_t offset = 0; offset + copied < bound; offset += step) {
         block[offset] = 1;
-        board->touched[slot] = offset + step;
+        board->touched[slot] = copied + offset + step;
         if (slot == 0 && (offset + step) % MB == 0 && (offset + step) / MB < STAMPS)
             board->stamps[(offset + step) / MB] = now();
     }
@@ -43,8 +49,17 @@ int main(int count, char **words)
     size_t hogs = strtoul(words[4], NULL, 10), idle = strtoul(words[5], NULL, 10);
     size_t bound = strtoul(words[3], NULL, 10) * MB / (hogs ? hogs : 1);
     unsigned hold = (unsigned)strtoul(words[6], NULL, 10);
-    struct rlimit space = {bound + 64 * MB, bound + 64 * MB};
+    size_t shares = !strcmp(mode, "copy") || !strcmp(mode, "beside") ? SHARED : 0;
+    struct rlimit space = {bound + shares + 64 * MB, bound + shares + 64 * MB};
     setrlimit(RLIMIT_AS, &space);
+    char *shared = NULL;
+    if (shares) {
+        shared = mmap(NULL, shares, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (shared == MAP_FAILED)
+            return 1;
+        madvise(shared, shares, MADV_NOHUGEPAGE);
+        memset(shared, 1, shares);
+    }
 
     size_t slot = 0;
     pid_t parent = getpid();
@@ -64,7 +79,7 @@ int main(int count, char **words)
             pause();
     while (!board->go)
         usleep(500);
-    take(board, slot, mode, bound);
+    take(board, slot, mode, bound, shared);
     __atomic_add_fetch(&board->finished, 1, __ATOMIC_SEQ_CST);
     sleep(hold);
     return 0;

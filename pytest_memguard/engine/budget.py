@@ -10,8 +10,6 @@ WITHIN = "within"
 DOUBT = "doubt"  # the bounds leave it open: the footprint must be measured
 OVER = "over"
 
-OVERSHOOT_SHARE = 0.005  # of the limit: more growth than this during a measurement is worth stopping the tree for it
-
 
 class Budget:
     """The limit and the warn level, in bytes."""
@@ -28,11 +26,6 @@ def classify(reading: Reading, budget: Budget) -> str:
     if reading.low > budget.limit:
         return OVER
     return DOUBT if reading.high > budget.limit else WITHIN
-
-
-def must_freeze(speed: float, cost: float, budget: Budget) -> bool:
-    """Return whether a tree growing at `speed` (bytes/s) has to be stopped while it is measured for `cost` seconds."""
-    return speed * cost > budget.limit * OVERSHOOT_SHARE
 
 
 def reaches_warning(amount: int, budget: Budget) -> bool:

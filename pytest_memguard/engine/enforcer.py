@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 STOP_PATIENCE = 0.05  # seconds for everyone to stop; mmap(MAP_POPULATE) heeds SIGKILL only, and is seen growing
 LOOK_WHILE_ENDING = 0.002  # seconds between two looks while the tree ends
 LOOK_FOR_STOP = 0.0005
+FOLLOWED_FOR = 0.01  # seconds in which a parent that runs again has seen that its child was stopped
 PASSES_PATIENCE = 0.5  # seconds to catch up with a tree that forks meanwhile; then the next stage is tried
 
 
@@ -54,6 +55,7 @@ class Enforcer:
     def freeze(self) -> list[Member]:
         """SIGSTOP every member until no new one appears, for PASSES_PATIENCE; return those not stopped before.
 
+        Parents come before their children: a shell that sees its child stop before itself takes the job for suspended.
         The list is completed by `wait_until_frozen`, whom a fork that was under way can show newcomers.
         """
         self._frozen = []
@@ -67,7 +69,6 @@ class Enforcer:
             fresh = [member for member in self._tree.members.values() if member not in self._stopped]
             if not fresh:
                 return
-            fresh.sort(key=_by_size, reverse=True)
             for member in fresh:
                 self._stopped.add(member)
                 if self._reader.state(member) != "stopped" and self._send(member, signals.SIGSTOP):
@@ -96,9 +97,15 @@ class Enforcer:
         return True
 
     def thaw(self, members: list[Member]) -> None:
-        """SIGCONT members that `freeze` stopped."""
-        for member in members:
+        """SIGCONT members that `freeze` stopped, parents last, and whoever stops then because a child had been."""
+        for member in reversed(members):
             self._send(member, signals.SIGCONT)
+        deadline = time.monotonic() + FOLLOWED_FOR
+        while time.monotonic() < deadline:
+            time.sleep(LOOK_FOR_STOP)
+            for member in reversed(members):
+                if self._reader.state(member) == "stopped":
+                    self._send(member, signals.SIGCONT)
 
     def end(
         self, *, limit: int, grace: float, wait: Callable[[float], bool], stopped: bool, hurry: bool = False
@@ -186,10 +193,6 @@ class Enforcer:
         except PermissionError:  # another user's process: it is named as a survivor in the end
             self._refused.add(member)
             return False
-
-
-def _by_size(member: Member) -> int:
-    return member.resident
 
 
 def no_reap() -> None:

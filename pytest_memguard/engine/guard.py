@@ -1,6 +1,6 @@
 """The guard: one loop that takes readings, decides, acts and tells.
 
-    wait -> who is in the tree -> how much -> decide -> (hold still, measure, end) -> tell -> wait
+    wait -> who is in the tree -> how much -> decide -> (freeze who will be ended, measure, end) -> tell -> wait
 
 Deciding is in `budget`, `polling` and `termination`, which are pure; acting is in `enforcer`. What comes from outside
 (the command and its signals, the tests inside the tree, whoever is told) has the `interfaces` that are written there.
@@ -13,6 +13,7 @@ import time
 from pytest_memguard import events
 from pytest_memguard.processes.command_line import display
 from pytest_memguard.processes.model import ENDED
+from pytest_memguard.units import UNLIMITED
 
 from . import budget as budgets
 from . import polling
@@ -43,6 +44,7 @@ CHANGE_TOLD = 0.02  # of the limit, since the last snapshot ...
 CHANGE_GAP = 0.2  # ... and so many seconds ...
 CHANGE_GAPS = 0.02  # ... and so much of the run's age: 3 s, the usual interval, after two and a half minutes
 TELLING_TAKES = 0.005  # seconds, at most: 0.3 ms to describe 10 members, 2 ms to create a file
+WORTH_A_MEASUREMENT = 0.005  # of the limit: a tree that grows by less meanwhile is measured for the record
 CHANGE_WORTH_MEASURING = 0.02  # of RSS, since the last measurement
 
 
@@ -72,7 +74,8 @@ class Guard:
         """
         self.history = History()
         self.curve = Curve()
-        self.peak = Peak()
+        self._measured = Peak(certain=True)
+        self._possible = Peak(certain=False)
         self._run = run
         self._reader = reader
         self._tree = tree
@@ -93,6 +96,7 @@ class Guard:
         self._told_at = started
         self._told_total = 0
         self._warned = False
+        self._times_over = 0  # measurements in a row that were above the limit
         self._grows_on = False  # some member does not heed SIGSTOP
         self._frozen: list[Member] = []
         self.monitor = monitor
@@ -119,14 +123,17 @@ class Guard:
             breach = self._decide(reading)
             if breach is not None:
                 self._sinks.emit(events.BREACH, snapshot=breach)
-                if self._policy is None or not self._policy.handle_breach(breach):
+                if self._policy is None:
                     return breach, self.end(stopped=True, hurry=self._grows_on)
-                self._enforcer.thaw(self._frozen)
-                self._grows_on = False
+                if not self._policy.handle_breach(breach):
+                    self._freeze(self._budget.limit)
+                    return breach, self.end(stopped=True, hurry=self._grows_on)
                 continue
             self._record(reading)
-            # The tree can only be within its limit here, so `high` is what counts.
-            headroom = self._budget.limit - reading.high
+            # The tree can only be within its limit here, so `high` is what counts; in doubt, what is likely.
+            is_doubtful = reading.high > self._budget.limit
+            held = self._meter.likely(reading, self._tree) if is_doubtful else reading.high
+            headroom = self._budget.limit - held
             if self._policy is not None:
                 self._policy.check(reading)
                 headroom = min(headroom, self._policy.headroom())
@@ -138,7 +145,7 @@ class Guard:
             self._sleep(delay - told_in)
 
     def end(self, *, stopped: bool = False, hurry: bool = False) -> Ending:
-        """End whatever is left of the tree; `stopped` says that it holds still, `hurry` leaves out SIGTERM."""
+        """End whatever is left of the tree; `stopped` says that it is frozen, `hurry` leaves out SIGTERM."""
         return self._enforcer.end(
             limit=self._budget.limit,
             grace=self._grace,
@@ -273,87 +280,137 @@ class Guard:
             self._speed = min(self._fastest, polling.learned_speed(self._speed, reading.growth, now - last.time))
         return reading
 
+    @property
+    def peak(self) -> Peak:
+        """The most that was held: what was measured, unless more is possible."""
+        return self._possible if self._possible.total > self._measured.total else self._measured
+
     def _record(self, reading: Reading) -> None:
-        """Remember a reading that was decided on: a doubtful one is measured by then."""
-        peak = self.peak
-        told = self._sinks and (self._total(reading) > peak.total or reading.time >= self._next_snapshot)
+        """Remember a reading that was decided on."""
         share = SHOWN_COST_SHARE if self._sinks.show() else MEASURE_COST_SHARE
-        if told and not reading.measured and self._is_worth_measuring(reading, share):
-            self._measure_carefully(reading)
+        if self._sinks and not reading.measured and self._is_worth_measuring(reading, share):
+            is_new = self._total(reading) > self.peak.total or reading.time >= self._next_snapshot
+            if is_new or self._meter.copied(reading, self._tree):
+                self._measure_carefully(reading)
         total = self._total(reading)
         self.history.add(reading.time, total)
         self.curve.add(reading.time - self._started, total)
-        if reading.measured and not peak.certain and reading.resident >= peak.total * SAME_SIZE:
-            peak.total = 0  # at the same RSS the tree holds less than was thought
-        if total > peak.total:
-            if total > peak.total * NEW_PEAK or not peak.pid:
-                largest = max(self._tree.members.values(), key=_estimate, default=None)
-                if largest is not None:
-                    peak.pid = largest.pid
-                    peak.command = display(self._reader.command(largest.pid)) or peak.command
-                    peak.share = largest.estimate()
-            peak.total = total
-            peak.certain = reading.measured or reading.count == 1
-            peak.at = reading.time - self._started
+        if reading.measured or reading.count == 1:
+            if reading.resident >= self._possible.total * SAME_SIZE:
+                self._possible.total = 0  # at the same size the tree holds less than was thought
+            self._note_peak(self._measured, reading, total)
+            return
+        if self._meter.copied(reading, self._tree) > CHANGE_WORTH_MEASURING * total:
+            total = min(reading.high, reading.resident)
+        self._note_peak(self._possible, reading, total)
+
+    def _note_peak(self, peak: Peak, reading: Reading, total: int) -> None:
+        if total <= peak.total:
+            return
+        if total > peak.total * NEW_PEAK or not peak.pid:
+            largest = max(self._tree.members.values(), key=_estimate, default=None)
+            if largest is not None:
+                peak.pid = largest.pid
+                peak.command = display(self._reader.command(largest.pid)) or peak.command
+                peak.share = largest.estimate()
+        peak.total = total
+        peak.at = reading.time - self._started
 
     def _total(self, reading: Reading) -> int:
         """Return the best figure for what the tree holds, in bytes."""
         if self._meter.has_measured():
-            return min(reading.high, sum(map(_estimate, self._tree.members.values())))
+            return max(reading.low, min(reading.high, sum(map(_estimate, self._tree.members.values()))))
         return reading.high
 
     def _decide(self, reading: Reading) -> events.Snapshot | None:
-        """Return the snapshot of a confirmed breach, with the tree frozen; None when all is well."""
+        """Return the snapshot of a confirmed breach; None when all is well. Whoever will be ended is frozen by then."""
         answer = budgets.classify(reading, self._budget)
+        if answer == budgets.OVER and not self._meter.is_certain(reading, self._budget.limit):
+            answer = budgets.DOUBT
+        if answer == budgets.DOUBT:
+            reading, answer = self._resolve(reading)
         if answer == budgets.WITHIN:
             self._measure_in_good_time(reading)
             return self._check_floor(reading)
-        if answer == budgets.DOUBT and not budgets.must_freeze(
-            reading.growth_speed, self._meter.cost(reading.resident), self._budget
-        ):
-            total = self._measure(reading)
-            if total <= self._budget.limit:
-                return self._check_floor(reading)
-        return self._freeze_and_confirm(self._budget.limit)
+        if answer == budgets.DOUBT:  # not worth a measurement yet
+            return None
+        return self._confirm()
+
+    def _resolve(self, reading: Reading) -> tuple[Reading, str]:
+        """Measure the tree while it runs; return what is known then, and what follows from it.
+
+        A sum of measurements one after the other is no proof: memory may have gone from one member to another
+        meanwhile. The lower bound afterwards is, since it takes off what each has given back; and two such sums are,
+        where members come and go.
+        """
+        meter, limit = self._meter, self._budget.limit
+        if not self._reader.tells_families and not self._has_time_to_measure(reading):
+            return reading, budgets.OVER  # as long as it runs, what it holds for certain is next to nothing
+        meter.sound(reading, self._tree, limit)
+        if reading.low > limit and meter.is_certain(reading, limit):
+            return reading, budgets.OVER
+        may_be_free = reading.low > limit  # somebody on this machine gave memory back lazily: only measuring tells who
+        if not may_be_free and not meter.is_due(reading, limit):
+            return reading, budgets.DOUBT
+        total = self._measure(reading, None, UNLIMITED if may_be_free else limit)
+        after = self._look()
+        self._times_over = self._times_over + 1 if total > limit else 0
+        if total < 0 or self._times_over > 1 or (after.low > limit and meter.is_certain(after, limit)):
+            self._times_over = 0
+            return after, budgets.OVER
+        return (reading, budgets.WITHIN) if total <= limit else (after, budgets.DOUBT)
+
+    def _has_time_to_measure(self, reading: Reading) -> bool:
+        """Return whether the tree gains next to nothing while it is measured."""
+        return reading.growth_speed * self._meter.cost(reading.resident) < WORTH_A_MEASUREMENT * self._budget.limit
 
     def _check_floor(self, reading: Reading) -> events.Snapshot | None:
         """Return the snapshot of a tree within its limit that has to end because the machine runs short."""
         monitor = self._alert_monitor()
         if monitor is None or not monitor.may_breach(self._total(reading)):
             return None
-        if monitor.shortage(self._measure(reading)) is None:
-            monitor.back_off(self._meter.cost(reading.resident))
-            return None
-        breach = self._freeze_and_confirm(0)
-        if breach is None:  # what is available goes up and down around the floor: the tree is to run meanwhile
-            monitor.back_off(self._meter.cost(reading.resident))
-        return breach
+        # Twice: what is available goes up and down around the floor, and a tree that is ended for it stays ended.
+        if monitor.shortage(self._measure(reading)) is not None:
+            shortage = monitor.shortage(self.measure_now())
+            if shortage is not None:
+                return self._confirm(shortage)
+        monitor.back_off(self._meter.cost(reading.resident))
+        return None
 
     def _alert_monitor(self) -> LowMemoryMonitor | None:
         """Return the monitor of the floor; None when there is no floor, or an answer to a breach is under way."""
         return None if self._policy is not None and self._policy.is_answering() else self.monitor
 
-    def _freeze_and_confirm(self, ceiling: int) -> events.Snapshot | None:
-        """Freeze the tree and measure it once more, for the record; thaw it when nothing is wrong with it.
-
-        Whoever grows above `ceiling` bytes in spite of being stopped is not waited for.
-        """
-        self._frozen = self._enforcer.freeze()
-        is_frozen = self._enforcer.wait_until_frozen(ceiling)
+    def _confirm(self, shortage: events.Shortage | None = None) -> events.Snapshot | None:
+        """Describe a breach. Without tests in the tree everybody is going to be ended, and is frozen for the record."""
+        if self._policy is not None:
+            reading = self._last
+            assert reading is not None
+            if self._has_time_to_measure(reading):
+                self._measure(reading)
+            return self._breach(shortage)
+        is_frozen = self._freeze(0 if shortage is not None else self._budget.limit)
         reading = self._look()
         # Measuring takes 15 ms for 512 MB, in which a member inside mmap(MAP_POPULATE) gains 30 MB.
         total = self._measure(reading) if is_frozen else self._total(reading)
-        is_over = total > self._budget.limit or (not is_frozen and ceiling == self._budget.limit)
-        monitor = self._alert_monitor()
-        shortage = monitor.shortage(total) if monitor is not None and not is_over else None
-        if is_over or shortage is not None:
-            self._grows_on = not is_frozen
-            self._record(reading)
-            breach = self.snapshot(events.BREACH)
-            breach.shortage = shortage
-            return breach
-        self._enforcer.thaw(self._frozen)
-        return None
+        if shortage is None and is_frozen and total <= self._budget.limit:
+            self._enforcer.thaw(self._frozen)
+            return None
+        return self._breach(shortage)
+
+    def _breach(self, shortage: events.Shortage | None) -> events.Snapshot:
+        assert self._last is not None
+        self._record(self._last)
+        breach = self.snapshot(events.BREACH)
+        breach.shortage = shortage
+        return breach
+
+    def _freeze(self, ceiling: int) -> bool:
+        """Freeze everybody; return False when some grow above `ceiling` bytes in spite of it."""
+        self._frozen = self._enforcer.freeze()
+        is_frozen = self._enforcer.wait_until_frozen(ceiling)
+        self._grows_on = not is_frozen
+        return is_frozen
 
     def measure_now(self) -> int:
         """Look and measure, whatever it costs; return the total in bytes."""
@@ -371,9 +428,9 @@ class Guard:
         """Measure the footprint of everyone, and put it down in the reading; return it in bytes."""
         return self._measure(reading)
 
-    def _measure(self, reading: Reading, headroom: int | None = None) -> int:
+    def _measure(self, reading: Reading, headroom: int | None = None, limit: int = UNLIMITED) -> int:
         """Measure, and put it down in the reading unless the meter gave up; see `Meter.measure`."""
-        total = self._meter.measure(self._tree, reading.time, headroom)
+        total = self._meter.measure(self._tree, reading.time, headroom, limit)
         if total >= 0:
             reading.high = total
             reading.measured = True
@@ -396,14 +453,13 @@ class Guard:
         meter = self._meter
         if meter.has_measured() and meter.age(reading.time) < max(0.1, share * meter.cost(reading.resident)):
             return False
-        return meter.has_changed(reading, CHANGE_WORTH_MEASURING)
+        return meter.has_changed(reading, self._tree, CHANGE_WORTH_MEASURING)
 
     def _tell(self, reading: Reading) -> None:
         """Emit what is due; where nobody asked for it, only if there is time before the limit."""
         if not self._sinks or not (self._sinks.show() or self._has_room(reading)):
             return
-        is_near = budgets.reaches_warning(self._total(reading), self._budget)
-        if is_near and not self._warned and self._has_room(reading):  # a sender takes 1 ms to start
+        if not self._warned and self._is_near(reading) and self._has_room(reading):  # a sender takes 1 ms to start
             self._warned = True
             self._sinks.emit(events.WARNING, snapshot=self.snapshot(events.WARNING))
         if reading.time >= self._next_snapshot:
@@ -414,6 +470,17 @@ class Guard:
         else:
             self._sinks.tell_change(self.snapshot(events.SNAPSHOT))
         self._told_at, self._told_total = reading.time, self._total(reading)
+
+    def _is_near(self, reading: Reading) -> bool:
+        """Return whether the warn level is reached; an upper bound is no reason for a warning."""
+        if not budgets.reaches_warning(self._total(reading), self._budget):
+            return False
+        meter = self._meter
+        if reading.low >= self._budget.warn and meter.is_certain(reading, self._budget.warn - 1):
+            return True
+        if not reading.measured and meter.age(reading.time) >= SHOWN_COST_SHARE * meter.cost(reading.resident):
+            self._measure_carefully(reading)
+        return reading.measured and budgets.reaches_warning(self._total(reading), self._budget)
 
     def _is_a_change(self, reading: Reading) -> bool:
         """Return whether the total changed enough for a snapshot between two: a run may be over before the first.

@@ -18,9 +18,9 @@ class Peak:
 
     __slots__ = ("at", "certain", "command", "pid", "share", "total")
 
-    def __init__(self) -> None:
+    def __init__(self, *, certain: bool) -> None:
         self.total = 0
-        self.certain = True
+        self.certain = certain
         self.at = 0.0
         self.pid = 0
         self.share = 0

@@ -51,7 +51,7 @@ class Policy(Protocol):
         """Enforce the budgets of single tests; the whole tree is within its own."""
 
     def handle_breach(self, breach: events.Snapshot) -> bool:
-        """Answer a breach of the whole tree, which holds still; return False when everything has to end."""
+        """Answer a breach of the whole tree, which runs on; return False when everything has to end."""
 
     def is_answering(self) -> bool:
         """Return whether an answer is under way, and should have its time."""

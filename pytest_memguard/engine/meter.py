@@ -1,25 +1,32 @@
 """How much the tree holds: cheap bounds at every look, a dear measurement only when the bounds leave a doubt.
 
-The true cost of a tree is the sum of its footprints (Pss + SwapPss), which takes 15 ms for 512 MB. What every look has
-for nothing is RSS, and from it two bounds follow:
+The true cost of a tree is the sum of its footprints (Pss_Anon + Pss_Shmem + SwapPss - LazyFree), which takes 15 ms for
+512 MB. What every look has for nothing is resident memory (RSS without pages of files, and swap), and from it two
+bounds follow:
 
-high  - sum(RSS + swap) never understates. After a measurement a sharper one holds: what was measured, plus what every
-        member's RSS gained since, plus what it may have copied of shared pages. Copying leaves RSS as it is, but each
+high  - sum(resident) never understates. After a measurement a sharper one holds: what was measured, plus what every
+        member gained since, plus what it may have copied of shared pages. Copying leaves RSS as it is, but each
         copy is a minor fault, so faults bound it (Linux copies single pages since 5.8).
 low   - anonymous memory is shared only between processes that forked without exec ("family"), and a fork maps what is
         shared at once: what a member gains afterwards is its own. So own memory adds up, and of what may be common to
-        a family the largest member's counts once. Files and shared memory count as they were last measured. After a
+        a family the largest member's counts once. Shared memory counts as it was last measured. After a
         measurement a second bound holds, and the larger one counts: what was measured, plus what each member gained.
+        What was given back lazily (MADV_FREE) stays resident: as measured, and since then as the machine counts it.
 
-low > limit is a breach without a measurement, high <= limit is none; in between the footprint is measured. A single
-process that allocates at memory speed is therefore caught at once, and 400 MB shared by five processes never is.
+low > limit is a breach without a measurement, high <= limit is none; in between the footprint is measured, while the
+tree runs. A single process that allocates at memory speed is therefore caught at once, and 400 MB shared by five
+processes never is.
+
+Faults are no proof of copies: whoever frees and allocates over and over has as many. What a member holds alone tells
+(`sound`, a measurement of those only who may have copied): the rest of the family need not be measured for a breach to
+be certain. Which share of a member's faults were copies between two soundings tells when the next is due.
 """
 
 from __future__ import annotations
 
 import time
 
-from pytest_memguard.processes.model import SPEED_OF_ONE_CPU, Member, Reader
+from pytest_memguard.processes.model import SPEED_OF_ONE_CPU, Footprint, Member, Reader
 from pytest_memguard.units import UNLIMITED
 
 from . import polling
@@ -32,8 +39,18 @@ if TYPE_CHECKING:
 
 COST_PER_BYTE = 15e-3 / (512 << 20)  # seconds to measure a byte of RSS, until this run has shown its own figure
 LOOK_UP_EVERY = 8  # members measured between two checks whether there is still time: 1-2 ms
+LAZY_AFTER = 0.1  # seconds
+LOOK_UP_AFTER = 0.002  # seconds
 STALE_AFTER = 1.0  # seconds after which a measurement is renewed while only it keeps the tree inside its limit
 STALE_COST_SHARE = 100  # ... but measuring takes at most 1/100 of the time
+DOUBT_COST_SHARE = 10  # ... at most 1/10 while it is in doubt whether the limit was passed, and not likely
+NOTHING_SHARED = 1.02  # times what was measured is resident: copying cannot have added more than that
+MOSTLY_COPIES = 0.5  # of a member's faults, between two soundings
+LEAST_COPIES_SHARE = 0.05  # of the faults of others, while sounding rests
+REST = 4  # times as long as sounding took: at most 1/5 of the time is spent on who frees and allocates in a loop
+OVERDUE_COST_SHARE = 40  # ... at least, also where members come and go faster than they can be measured one by one
+LEAST_COPIED = 4 << 20  # bytes of faults between two soundings that tell which share of them were copies
+WORTH_SOUNDING = 1 << 20  # bytes
 
 
 class Reading:
@@ -66,6 +83,13 @@ class Meter:
         self._measured_resident = 0
         self._measured_count = 0
         self._measured_work: float | None = None  # CPU seconds of the members then; None when it cannot be compared
+        self._rests_until = float("-inf")  # seconds: who made next to no copies is not sounded before
+        self._low_speed = 0.0  # bytes a second that the lower bound gained since the look before
+        self._likely = 0
+        self._likely_growth = 0.0  # bytes a second
+        self._likely_at = float("-inf")
+        self._lazy_before = reader.lazily_freed()
+        self._sharp = False
         self._copied = 0
         self._before: Reading | None = None
         self._cost = 0.0
@@ -75,7 +99,12 @@ class Meter:
         """Take a reading; members that are gone leave the tree. The nearer to `limit` bytes, the sharper the bounds."""
         reader = self._reader
         members = tree.members
-        resident, growth, gone = reader.refresh(members.values())
+        resident, growth, gone = reader.refresh(members.values(), sharp=self._sharp)
+        is_near = resident * 2 > limit
+        if is_near and not self._sharp:
+            resident, more, vanished = reader.refresh(members.values(), sharp=True)
+            growth, gone = growth + more, gone + vanished
+        self._sharp = is_near
         for member in gone:
             tree.drop(member)
             self._measured_work = None
@@ -86,36 +115,135 @@ class Meter:
             low = lower_bound(members.values())
             if self._measured_total >= 0 and not self._is_stale(now):
                 copied_before = self._copied
-                high = min(resident, self._measured_total + self._growth_since(members.values()))
+                gained = self._growth_since(members.values())
+                high = min(resident, self._measured_total + gained + self._reused(members.values()))
                 growth = max(growth, self._copied - copied_before)
-        elif resident * 2 > limit and self._measured_work is not None:
-            high = min(resident, self._measured_total + self._possible_growth(members.values()))
+        elif is_near:
+            low = lower_bound(members.values())
+            if self._measured_work is not None:
+                high = min(resident, self._measured_total + self._possible_growth(members.values()))
         before, self._before = self._before, Reading(now, len(members), resident, low, high, growth)
         if before is not None:
-            self._before.growth_speed = growth / max(now - before.time, polling.FASTEST)
+            passed = max(now - before.time, polling.FASTEST)
+            self._before.growth_speed = growth / passed
+            self._low_speed = (low - before.low) / passed if before.low else 0.0
         return self._before
 
     def has_measured(self) -> bool:
         """Return whether the footprint was measured at least once."""
         return self._measured_total >= 0
 
-    def has_changed(self, reading: Reading, share: float) -> bool:
-        """Return whether members came or went, or RSS changed by this share of it, since the last measurement."""
-        change = abs(reading.resident - self._measured_resident)
-        return reading.count != self._measured_count or change > share * self._measured_resident
+    def has_changed(self, reading: Reading, tree: Tree, share: float) -> bool:
+        """Return whether the footprint may have changed by this share since the last measurement.
 
-    def measure(self, tree: Tree, now: float, headroom: int | None = None) -> int:
+        Members came or went, or resident memory changed; or pages that were shared may have been copied.
+        """
+        if reading.count != self._measured_count:
+            return True
+        if abs(reading.resident - self._measured_resident) > share * self._measured_resident:
+            return True
+        return self.copied(reading, tree) > share * self._measured_total
+
+    def copied(self, reading: Reading, tree: Tree) -> int:
+        """Return the bytes of shared pages that were probably copied since the last look at them, unseen in RSS."""
+        if self._measured_total < 0 or reading.resident <= self._measured_total * NOTHING_SHARED:
+            return 0
+        return sum([self._copied_by(member) for member in tree.members.values()])
+
+    def _copied_by(self, member: Member) -> int:
+        """Return the bytes that a member has probably copied since it was sounded: no more than was common then."""
+        common = min(member.anonymous, member.common)
+        if common < WORTH_SOUNDING:
+            return 0
+        grown = max(0, member.anonymous - member.sounded_anonymous)
+        faults = self._reader.faulted_bytes(member) - max(0, member.sounded_faulted) - grown
+        if member.copies_share < MOSTLY_COPIES and time.monotonic() < self._rests_until:
+            faults = int(faults * LEAST_COPIES_SHARE)
+        return min(common, max(0, faults))
+
+    def is_certain(self, reading: Reading, limit: int) -> bool:
+        """Return whether the lower bound is above `limit` though some of it may have been given back lazily."""
+        return self._reader.exact or self._without_lazy(reading.low, reading.time) > limit
+
+    def _without_lazy(self, low: int, now: float) -> int:
+        """Return a lower bound less what may have been given back lazily since it was measured."""
+        freed = self._reader.lazily_freed()
+        if freed is None or self._lazy_before is None:
+            return low if self.age(now) < LAZY_AFTER else 0  # nothing tells
+        return low - (freed - self._lazy_before)
+
+    def likely(self, reading: Reading, tree: Tree) -> int:
+        """Return what the tree probably holds, in bytes: what is certain, and as many copies as faults before were."""
+        if self._reader.exact:
+            return reading.high
+        likely = reading.low + sum([self._copied_by(member) for member in tree.members.values()])
+        passed = reading.time - self._likely_at
+        if passed > 0:
+            self._likely_growth = max(0.0, (likely - self._likely) / passed)
+        self._likely, self._likely_at = likely, reading.time
+        return likely
+
+    def sound(self, reading: Reading, tree: Tree, limit: int) -> None:
+        """Find out what those hold alone who may have copied, if the limit may be passed by now.
+
+        Ends as soon as the lower bound is above `limit`. Costs as much as measuring these members.
+        """
+        likely = self.likely(reading, tree)
+        copied = [(self._copied_by(member), member) for member in tree.members.values()]
+        copied = [(amount, member) for amount, member in copied if amount >= WORTH_SOUNDING]
+        takes = self.cost(sum([member.resident for _, member in copied]))
+        if likely + self._likely_growth * takes <= limit:
+            return
+        started = time.monotonic()
+        for _, member in sorted(copied, key=_amount, reverse=True):
+            faulted = self._reader.faulted_bytes(member)
+            footprint = self._reader.footprint(member)
+            if footprint is not None:
+                self._reader.refresh((member,))
+                self._note_own(tree, member, footprint, faulted)
+                reading.low = lower_bound(tree.members.values())
+            if reading.low > limit:
+                return
+        now = time.monotonic()
+        self._rests_until = now + REST * (now - started)
+
+    def is_due(self, reading: Reading, limit: int) -> bool:
+        """Return whether a doubt is worth a measurement: the last is old, and the limit will hold meanwhile."""
+        cost = self.cost(reading.resident)
+        age = self.age(reading.time)
+        if age < DOUBT_COST_SHARE * cost:
+            return False
+        certain = reading.low + self._low_speed * cost
+        likely = self._likely + self._likely_growth * cost
+        return max(certain, likely) <= limit or age >= OVERDUE_COST_SHARE * cost
+
+    def _note_own(self, tree: Tree, member: Member, footprint: Footprint, faulted: int) -> None:
+        """Take note of what a member holds alone, now that it was measured; it had `faulted` bytes before that."""
+        for other in tree.members.values():
+            if other is not member and self._is_vfork_child(other, member):
+                return  # both are on one map, of which either would be told that it is its own
+        common = min(member.anonymous, member.common)
+        grown = max(0, member.anonymous - member.sounded_anonymous)
+        faults = faulted - member.sounded_faulted - grown
+        member.common = max(0, member.anonymous - footprint.own)
+        if faults >= LEAST_COPIED and member.sounded_faulted >= 0:
+            member.copies_share = min(1.0, max(0.0, (common - member.common) / faults))
+        member.sounded_anonymous, member.sounded_faulted = member.anonymous, faulted
+
+    def measure(self, tree: Tree, now: float, headroom: int | None = None, limit: int = UNLIMITED) -> int:
         """Measure the footprint of every member; return the total in bytes and remember it. Costs milliseconds.
 
-        With `headroom`, give up and return -1 as soon as the members may have taken half of so many bytes meanwhile.
+        Give up and return -1 as soon as the members may have taken half of `headroom` bytes meanwhile, or the lower
+        bound is above `limit`.
         """
         if self._reader.exact:
             self.no_footprint = any(self._reader.footprint(member) is None for member in tree.members.values())
             return sum(member.resident for member in tree.members.values())
-        started = time.perf_counter()
+        started = looked = time.perf_counter()
         reader = self._reader
         members = tree.members.values()
         work = reader.cpu_time(members)
+        lazy = reader.lazily_freed()
         total = resident = 0
         self.no_footprint = False
         for number, member in enumerate(list(members)):
@@ -125,24 +253,35 @@ class Meter:
                 and self._may_have_taken(members, work) > headroom / 2
             ):
                 return -1
+            if limit < UNLIMITED and time.perf_counter() - looked > LOOK_UP_AFTER:
+                reader.refresh(members)
+                if self._without_lazy(lower_bound(members), now) > limit:
+                    return -1
+                looked = time.perf_counter()
             identity = reader.identify(member.pid)
             if identity is not None and identity.started == member.started:
                 member.family, member.parent = identity.family, identity.parent  # exec and orphanhood change them
             member.measured_resident = member.resident + member.swapped
-            member.measured_anonymous = member.anonymous + member.swapped
+            member.measured_maps = member.resident - member.anonymous
             member.measured_faulted = reader.faulted_bytes(member)
             parent = tree.members.get(member.parent)
             if parent is not None and parent.measured >= 0 and self._is_vfork_child(member, parent):
-                member.measured = member.measured_mapped = 0
+                member.measured = member.measured_mapped = member.measured_lazy = 0
+                member.measured_anonymous = member.anonymous + member.swapped
                 continue
             footprint = reader.footprint(member)
             if footprint is None:
                 self.no_footprint |= member.resident > 0
-                member.measured, member.measured_mapped = member.measured_resident, 0
+                member.measured, member.measured_mapped, member.measured_lazy = member.measured_resident, 0, 0
             else:
                 member.measured, member.measured_mapped = footprint.total, footprint.mapped
+                member.measured_lazy = footprint.lazy
+                reader.refresh((member,))  # what it gained meanwhile is measured, and must not count once more
+                self._note_own(tree, member, footprint, member.measured_faulted)
+            member.measured_anonymous = member.anonymous + member.swapped
             total += member.measured
             resident += member.resident
+        self._lazy_before = lazy
         self._measured_at = now
         self._measured_total = total
         self._measured_resident = sum(member.measured_resident for member in members)
@@ -188,6 +327,11 @@ class Meter:
         gained = sum(max(0, member.resident + member.swapped - member.measured_resident) for member in members)
         return gained + self._may_have_taken(members, self._measured_work)
 
+    def _reused(self, members: Iterable[Member]) -> int:
+        """Return how much of what was given back lazily may be in use again, which takes no fault but CPU time."""
+        lazy = sum([member.measured_lazy for member in members])
+        return min(lazy, self._may_have_taken(members, self._measured_work)) if lazy else 0
+
     def _growth_since(self, members: Iterable[Member]) -> int:
         """Return what the tree may have gained since it was measured, in bytes."""
         gained = copied_in_all = 0
@@ -204,21 +348,26 @@ class Meter:
         return gained
 
 
+def _amount(pair: tuple[int, Member]) -> int:
+    return pair[0]
+
+
 def lower_bound(members: Iterable[Member]) -> int:
     """Return bytes the tree holds for certain (see the module's text)."""
     families: dict[int, int] = {}
-    own = mapped = since_measured = 0
+    own = mapped = lazy = since_measured = 0
     for member in members:
         common = min(member.anonymous, member.common)
         families[member.family] = max(families.get(member.family, 0), common)
         own += member.anonymous - common
+        lazy += member.measured_lazy
         maps = member.resident - member.anonymous
-        # A page of a file that was written to has become anonymous: it must not count as both.
-        unmapped = max(0, member.measured_resident - member.measured_anonymous - maps)
+        # A page of shared memory that is no longer mapped may have become anonymous: it must not count as both.
+        unmapped = max(0, member.measured_maps - maps)
         mapped += max(0, min(member.measured_mapped - unmapped, maps))
         if member.measured > 0:
             gained = member.anonymous + member.swapped - member.measured_anonymous
             since_measured += max(0, member.measured + gained - unmapped)
         else:
             since_measured += member.anonymous - common
-    return max(sum(families.values()) + own + mapped, since_measured)
+    return max(sum(families.values()) + own + mapped - lazy, since_measured)

@@ -5,12 +5,15 @@ its checks 60-100 us. What each figure means is in proc(5):
 
 - statm: size, resident, shared ... in pages; resident - shared is anonymous memory. Zeros once the thread has let go
   of its memory map: a zombie, or a main thread that ended while others run on (then any live thread's file tells).
+- status: RssShmem (Linux 4.5) tells which of the shared pages are of no file: 12 us, read when they have changed.
 - stat: field 2 is the name in parentheses and may hold blanks, parentheses and newlines, so fields count from the
   last ")". Field 10 is minor faults, 22 the start time, 28 the start of the stack, which address randomisation makes
   unique for each exec (0 where we may not ptrace the process), 38 the exit signal, -1 for a thread.
 - loadavg: the last field is the pid handed out last, in the reader's pid namespace: unchanged means nothing was forked.
 - uptime: the second field is the idle time of all CPUs together.
-- smaps_rollup (Linux 4.14): Pss, SwapPss; walks the page tables, 0.3 ms for 10 MB and 15 ms for 512 MB.
+- smaps_rollup (Linux 4.14): Pss_Anon, Pss_Shmem (5.0), SwapPss, LazyFree; walks the page tables, 0.3 ms for 10 MB and
+  15 ms for 512 MB. Pages of files do not count: the kernel takes them back when it needs them.
+- vmstat: pglazyfree counts the pages that madvise(MADV_FREE) gave back, of all processes since boot; 50 us.
 """
 
 from __future__ import annotations
@@ -31,6 +34,10 @@ FEW_PIDS = 64  # looking up so many (3-15 us each) is cheaper than listing /proc
 LIST_EVERY = 2.0  # seconds
 SPARE_HANDLES = 3  # to find out who a new member is, two files are open at a time, and a listing needs its own
 SPARE_DESCRIPTORS = 64  # left for the log, pipes, smaps_rollup and pidfds
+SORT_WORTH = 16 << 20  # bytes of mapped pages that may count as shared memory though they are a file's ...
+SORT_WORTH_SHARP = 256 << 10  # ... and where it makes a difference: a process without files has 100 KB of them
+SORT_EVERY = 0.1  # seconds; one kind of page may replace the other while their sum stays as it is
+VMSTAT_SIZE = 1 << 16  # bytes; 5 KB on Linux 6.18
 _CPUCLOCK_SCHED = 2  # the precise one, in nanoseconds (linux/posix-timers.h)
 _clock = time.clock_gettime_ns
 _KCMP_VM = 1  # kcmp(2)
@@ -42,6 +49,7 @@ class LinuxReader:
 
     name = "linux"
     exact = False
+    tells_families = True
     age_error = 0.03  # start times come in ticks of 10 ms
 
     def __init__(self, root: str = "/proc", *, adopts: bool = True, after: int = 0) -> None:
@@ -62,6 +70,9 @@ class LinuxReader:
         self._swap_looked = 0.0
         self._descriptors = _raise_descriptor_limit() - SPARE_DESCRIPTORS
         self._kept = 0
+        self._sort_all_at = 0.0
+        self._vmstat = self._open_if_there(f"{root}/vmstat")
+        self.counts_files = False
         self._same_map = _kcmp_same_map
 
     # -- who ----------------------------------------------------------------------------------------------------
@@ -136,18 +147,22 @@ class LinuxReader:
 
     # -- how much -----------------------------------------------------------------------------------------------
 
-    def refresh(self, members: Iterable[Member]) -> tuple[int, int, list[Member]]:
+    def refresh(self, members: Iterable[Member], *, sharp: bool = False) -> tuple[int, int, list[Member]]:
         """Re-read every member's statm. See `Reader.refresh`."""
         total = growth = 0
         gone: list[Member] = []
         swapping = self._swap_changed()
+        worth = SORT_WORTH_SHARP if sharp else SORT_WORTH
+        sorts_all = sharp and self._is_time_to_sort()
         pread = os.pread
         for member in members:
             try:
                 handle = member.handle
                 text = pread(handle, 128, 0) if handle >= 0 else self._first_look(member)
-                if text != member.text:
-                    growth += self._take(member, text)
+                if text != member.text or (sharp and member.mapped_unsorted() > worth):
+                    growth += self._take(member, text, worth)
+                elif sorts_all and member.sorted_text != text:
+                    growth += self._take(member, text, 0)
                 if member.forked:
                     member.common = member.anonymous
                     member.forked = False
@@ -160,20 +175,43 @@ class LinuxReader:
             total += member.resident + member.swapped
         return total, growth, gone
 
-    def _take(self, member: Member, text: bytes) -> int:
-        """Store what a statm line says; return by how much a member seen before grew."""
+    def _is_time_to_sort(self) -> bool:
+        now = time.monotonic()
+        if now < self._sort_all_at:
+            return False
+        self._sort_all_at = now + SORT_EVERY
+        return True
+
+    def _take(self, member: Member, text: bytes, worth: int = SORT_WORTH) -> int:
+        """Store what a statm line says; return by how much a member seen before grew.
+
+        When the mapped pages have changed by more than `worth` bytes, it is found out which of them are files'.
+        """
         fields = text.split(None, 3)
         pages = int(fields[1])
         if pages == 0 and self._lives_on(member):
             return 0
-        before, resident = member.resident, pages * self._page
+        before = member.resident
         first = not member.text
         member.text = text
-        member.resident = resident
-        member.anonymous = resident - int(fields[2]) * self._page
+        member.mapped = int(fields[2]) * self._page
+        member.anonymous = pages * self._page - member.mapped
+        if abs(member.mapped - member.sorted_shared) > worth or (worth == 0 and member.mapped > SORT_WORTH_SHARP):
+            self._sort(member)
+        member.resident = member.anonymous + member.shared_memory + max(0, member.mapped_unsorted())
         if first:
             member.common = member.anonymous
-        return 0 if first or resident < before else resident - before
+        return 0 if first else max(0, member.resident - before)
+
+    def _sort(self, member: Member) -> None:
+        """Ask which of a member's mapped pages are of no file."""
+        text = self._read(f"{member.pid}/status")
+        if b"\nRssShmem:" not in text:
+            text = self._read_of_thread(member.pid, "status")
+        if b"\nRssShmem:" in text:
+            member.shared_memory = _kilobytes(text, b"\nRssShmem:")
+            member.sorted_shared = member.mapped
+            member.sorted_text = member.text
 
     def _first_look(self, member: Member) -> bytes:
         """Open a new member's statm and keep it, as long as descriptors last."""
@@ -262,13 +300,22 @@ class LinuxReader:
         return _kilobytes(self._read(f"{member.pid}/status"), b"\nVmSwap:")
 
     def footprint(self, member: Member) -> Footprint | None:
-        """Return Pss + SwapPss from smaps_rollup; None where it may not be read (another user's) or does not exist."""
+        """Measure by smaps_rollup; None where it may not be read (another user's) or does not exist."""
         text = self._read(f"{member.pid}/smaps_rollup") or self._read_of_thread(member.pid, "smaps_rollup")
         if b"\nPss:" not in text:
             return None if self._holds_memory(member) else Footprint(0, 0)
-        total = _kilobytes(text, b"\nPss:") + _kilobytes(text, b"\nSwapPss:")
-        # Pss_File and Pss_Shmem came with Linux 5.0: without them nothing is known to be mapped, a safe lower bound.
-        return Footprint(total, _kilobytes(text, b"\nPss_File:") + _kilobytes(text, b"\nPss_Shmem:"))
+        footprint = footprint_in(text)
+        if footprint is None:  # before Linux 5.0 it does not tell files from the rest
+            self.counts_files = True
+            return Footprint(_kilobytes(text, b"\nPss:") + _kilobytes(text, b"\nSwapPss:"), 0)
+        return footprint
+
+    def lazily_freed(self) -> int | None:
+        """Return what vmstat has counted as pglazyfree (Linux 4.12)."""
+        try:
+            return lazily_freed_in(os.pread(self._vmstat, VMSTAT_SIZE, 0), self._page)
+        except OSError:
+            return None
 
     def _holds_memory(self, member: Member) -> bool:
         """Return whether a member still has a memory map: one that is ending lets go of it before it is a zombie."""
@@ -405,6 +452,29 @@ def _raise_descriptor_limit() -> int:
     except (OSError, ValueError):
         return soft
     return hard if hard >= 0 else 1 << 20
+
+
+def footprint_in(text: bytes) -> Footprint | None:
+    """Return what a smaps_rollup says; None where it does not tell files from the rest (before Linux 5.0).
+
+    LazyFree counts whole pages, Pss_Anon shares of them: of what forks share, the same share is taken off.
+    """
+    if b"\nPss_Anon:" not in text:
+        return None
+    anonymous, shared = _kilobytes(text, b"\nPss_Anon:"), _kilobytes(text, b"\nPss_Shmem:")
+    lazy = _kilobytes(text, b"\nLazyFree:")
+    if lazy:
+        lazy = lazy * anonymous // max(anonymous, _kilobytes(text, b"\nAnonymous:"), 1)
+    private = _kilobytes(text, b"\nPrivate_Clean:") + _kilobytes(text, b"\nPrivate_Dirty:")
+    own = private - _kilobytes(text, b"\nPss_File:") - shared  # pages of files may be private, too
+    return Footprint(max(0, anonymous - lazy) + shared + _kilobytes(text, b"\nSwapPss:"), shared, lazy, max(0, own))
+
+
+def lazily_freed_in(text: bytes, page: int) -> int | None:
+    """Return the bytes that a /proc/vmstat has counted as lazily freed; None before Linux 4.12."""
+    start = text.find(b"\npglazyfree ")
+    words = text[start:].split(None, 2) if start >= 0 else []
+    return int(words[1]) * page if len(words) > 1 and words[1].isdigit() else None
 
 
 def _kilobytes(text: bytes, key: bytes) -> int:

@@ -41,24 +41,36 @@ class Member:
 
     `family` is the same for processes that forked from each other and have not called exec since: only they can share
     anonymous memory. 0 means unknown. `measured` is the footprint at the last measurement, -1 before the first one;
-    `measured_*` are the other counters at that moment. `common` is the anonymous memory that may be shared with others
-    of the family: what was there when the member was first seen or forked last (`forked`: since the last look).
+    `measured_resident` and `measured_faulted` are those counters just before it, `measured_anonymous` just after it,
+    and the bounds count from there. `common` is the anonymous memory that may be shared with others of the family: what
+    was there when the member was first seen or forked last (`forked`: since the last look), less what was found to be
+    its own; `sounded_*` are the counters then, and `copies_share` which share of the faults before that were copies of
+    shared pages. `resident` leaves out pages of files.
     """
 
     __slots__ = (
         "anonymous",
         "common",
+        "copies_share",
         "family",
         "forked",
         "handle",
+        "mapped",
         "measured",
         "measured_anonymous",
         "measured_faulted",
+        "measured_lazy",
         "measured_mapped",
+        "measured_maps",
         "measured_resident",
         "parent",
         "pid",
         "resident",
+        "shared_memory",
+        "sorted_shared",
+        "sorted_text",
+        "sounded_anonymous",
+        "sounded_faulted",
         "started",
         "swapped",
         "text",
@@ -74,12 +86,21 @@ class Member:
         self.resident = 0
         self.anonymous = 0
         self.common = UNLIMITED
+        self.copies_share = 1.0
+        self.sounded_anonymous = 0
+        self.sounded_faulted = -1  # never
         self.forked = False
         self.swapped = 0
+        self.mapped = 0  # pages of files and shared memory
+        self.shared_memory = 0  # of the mapped pages those that are of no file, as they were sorted last
+        self.sorted_shared = 0  # how many were mapped then
+        self.sorted_text = b""
         self.measured = -1
         self.measured_resident = 0
         self.measured_anonymous = 0
         self.measured_mapped = 0
+        self.measured_maps = 0
+        self.measured_lazy = 0
         self.measured_faulted = 0
 
     def estimate(self) -> int:
@@ -89,18 +110,28 @@ class Member:
             return held
         return min(held, max(0, self.measured + held - self.measured_resident))
 
+    def mapped_unsorted(self) -> int:
+        """Return the bytes mapped since it was found out which pages are of a file; below 0 when there are fewer."""
+        return self.mapped - self.sorted_shared
+
     def __repr__(self) -> str:
         return f"<Member {self.pid} {self.resident >> 20} MB>"
 
 
 class Footprint:
-    """A measured footprint in bytes: `total`, and `mapped`, the part of it that is files and shared memory."""
+    """A measured footprint in bytes: `total`, and `mapped`, the part of it that is shared memory.
 
-    __slots__ = ("mapped", "total")
+    `lazy` is not in it: pages given back by madvise(MADV_FREE), which RSS shows until the kernel needs them. `own` is
+    the anonymous memory that no other process maps, at least.
+    """
 
-    def __init__(self, total: int, mapped: int) -> None:
+    __slots__ = ("lazy", "mapped", "own", "total")
+
+    def __init__(self, total: int, mapped: int, lazy: int = 0, own: int = 0) -> None:
         self.total = total
         self.mapped = mapped
+        self.lazy = lazy
+        self.own = own
 
 
 class Reader(Protocol):
@@ -108,6 +139,7 @@ class Reader(Protocol):
 
     name: str
     adopts: bool  # orphans of the tree become children of the guard (Linux subreaper)
+    tells_families: bool  # which processes may share anonymous memory; False: a doubt has to be resolved at a halt
     exact: bool  # `resident` already is the footprint (macOS)
     age_error: float  # seconds by which `age` may be off
 
@@ -138,11 +170,17 @@ class Reader(Protocol):
     def is_same(self, member: Member) -> bool:
         """Return whether the member's pid still belongs to the process it was found as."""
 
-    def refresh(self, members: Iterable[Member]) -> tuple[int, int, list[Member]]:
-        """Refresh each member; return (sum of resident, growth of those seen before, members that are gone), bytes."""
+    def refresh(self, members: Iterable[Member], *, sharp: bool = False) -> tuple[int, int, list[Member]]:
+        """Refresh each member; return (sum of resident, growth of those seen before, members that are gone), bytes.
+
+        `sharp` tells pages of files from shared memory wherever it makes a difference; else some count as resident.
+        """
 
     def footprint(self, member: Member) -> Footprint | None:
         """Measure one member, which is dear; None where the system does not tell."""
+
+    def lazily_freed(self) -> int | None:
+        """Return the bytes that were ever given back by MADV_FREE on this machine, None when that is not known."""
 
     def faulted_bytes(self, member: Member) -> int:
         """Return an upper bound in bytes for the memory the member has written to first, or copied, so far."""

@@ -5,7 +5,8 @@ Imported only when it is used: psutil takes 26 ms and 4.1 MB. What differs from 
 - Nobody tells when something was forked, so every look lists all pids (46 us for 70 of them).
 - macOS: `resident` is phys_footprint (see `darwin.py`), one call a member, exact. Where that cannot be had (another
   user's process, a Python without ctypes) psutil's RSS stands in, which leaves compressed memory out.
-- Linux: RSS is read at every look, Pss when the meter asks for it. Swap is in the footprint only, not in the screen.
+- Linux: RSS is read at every look, files included; the footprint, for which psutil has no name, when the meter asks.
+  Swap is in the footprint only, not in the screen.
 - Processes that forked from each other cannot be told from those that called exec, so all are one family: the lower
   bound of a tree is that of its largest member, and any doubt is resolved by measuring.
 - A member is followed by its pid, not by an open file. psutil compares the start time when asked to (21 us); that is
@@ -23,7 +24,10 @@ import time
 
 import psutil
 
+from pytest_memguard.units import UNLIMITED
+
 from . import darwin
+from .linux import VMSTAT_SIZE, footprint_in, lazily_freed_in
 from .model import SPEED_OF_ONE_CPU, Footprint, Member, ProcessId
 
 TYPE_CHECKING = False
@@ -47,6 +51,7 @@ class PortableReader:
 
     name = "portable"
     adopts = False
+    tells_families = False
     age_error = 1.0 if sys.platform == "linux" else 0.03  # psutil knows the time of boot in whole seconds there
 
     def __init__(self, system: str = sys.platform) -> None:
@@ -140,7 +145,7 @@ class PortableReader:
 
     # -- how much -----------------------------------------------------------------------------------------------
 
-    def refresh(self, members: Iterable[Member]) -> tuple[int, int, list[Member]]:
+    def refresh(self, members: Iterable[Member], *, sharp: bool = False) -> tuple[int, int, list[Member]]:  # noqa: ARG002
         """Read every member's memory once. See `Reader.refresh`; swap of single members is not known, and stays 0."""
         total = growth = 0
         gone: list[Member] = []
@@ -181,6 +186,8 @@ class PortableReader:
             if footprint is not None:
                 member.resident = member.anonymous = footprint
                 return
+        if member.forked:  # what it has may be another's, too, from now on
+            member.common, member.forked = UNLIMITED, False
         info = self._memory(member, handle)
         member.resident = info.rss
         # Linux alone tells which part is files and shared memory; elsewhere nothing is known to be anonymous.
@@ -217,11 +224,7 @@ class PortableReader:
         return None
 
     def footprint(self, member: Member) -> Footprint | None:
-        """Return phys_footprint, or Pss and swap; None where the system does not tell. 0 for who is gone.
-
-        psutil sums `Swap`, not `SwapPss`: swapped pages that several processes share count for each of them. It tells
-        no part that is mapped, so that counts as 0, a safe lower bound.
-        """
+        """Return phys_footprint, or what smaps_rollup says; None where the system does not tell. 0 for who is gone."""
         try:
             if not self._handle(member).is_running():
                 return Footprint(0, 0)
@@ -229,14 +232,22 @@ class PortableReader:
                 exact = _phys_footprint(member.pid)
                 return None if exact is None else Footprint(exact, 0)
             # Where the first thread has ended, only another one shows the map.
-            info = self._threads.get(member, self._handle(member)).memory_full_info()
-        except psutil.NoSuchProcess:
+            with open(f"/proc/{self._threads.get(member, self._handle(member)).pid}/smaps_rollup", "rb") as file:
+                return footprint_in(file.read())
+        except (psutil.NoSuchProcess, ProcessLookupError):
             return Footprint(0, 0)
         except (psutil.Error, OSError, ValueError, RuntimeError):
             return None
-        if not hasattr(info, "pss"):
+
+    def lazily_freed(self) -> int | None:
+        """Return what vmstat says, 0 where footprints are exact."""
+        if self.exact:
+            return 0
+        try:
+            with open("/proc/vmstat", "rb") as file:
+                return lazily_freed_in(file.read(VMSTAT_SIZE), os.sysconf("SC_PAGE_SIZE"))
+        except OSError:
             return None
-        return Footprint(info.pss + info.swap, 0)
 
     def faulted_bytes(self, member: Member) -> int:
         """Return CPU time as bytes: nothing is written to without it.

@@ -13,7 +13,6 @@ from pytest_memguard.engine.enforcer import Enforcer, no_reap
 from pytest_memguard.engine.tree import Subtree
 from pytest_memguard.processes import signals
 from pytest_memguard.system.available import available_memory
-from pytest_memguard.units import UNLIMITED
 
 from . import escalation
 from .breach_facts import by_size
@@ -77,10 +76,10 @@ class Actions:
             return
         is_believed = now < self._believed_until.get((process.member.pid, kind), 0.0)
         if not is_believed or process.accounting.added(account) > allowed:
-            self._hold_and_check(process, kind, account, allowed)
+            self._measure_and_check(process, kind, account, allowed)
 
     def act(self, process: PytestProcess, kind: str, limit: int, amount: int) -> None:
-        """Do to `process` what `escalation` says; everyone it concerns holds still."""
+        """Do to `process` what `escalation` says."""
         accounting = process.accounting
         account = accounting.block if kind == BLOCK and accounting.block is not None else accounting.test
         largest = accounting.largest_subprocess()
@@ -110,7 +109,7 @@ class Actions:
         self._told_limits.add((process.member.pid, process.test.number, kind))
         process.note_breach(breach)
         self.publish(self._guard.total())
-        if culprits:  # when it is told: a pytest that does not hold still may notice their end, and go on
+        if culprits:  # when it is told: pytest may notice their end, and go on
             self._kill_all(process, culprits)
 
     def step(self, process: PytestProcess, total: int) -> None:
@@ -203,12 +202,8 @@ class Actions:
                     data_limit.forget()
                 data_limit.stand(process.member, headroom)
 
-    def _hold_and_check(self, process: PytestProcess, kind: str, account: Account, allowed: int) -> None:
-        """Hold one pytest process and its subprocesses, measure, and act when its test really added too much."""
-        subtree = Subtree(self._tree, process.everyone, process.subprocesses)
-        enforcer = Enforcer(subtree, self._reader, no_reap)
-        held = enforcer.freeze()
-        enforcer.wait_until_frozen(UNLIMITED)
+    def _measure_and_check(self, process: PytestProcess, kind: str, account: Account, allowed: int) -> None:
+        """Measure, and act when a test really added too much. pytest runs meanwhile: a stop could be noticed."""
         self._guard.measure_now()
         added = process.accounting.added(account)
         if added > allowed:
@@ -216,7 +211,6 @@ class Actions:
         else:
             until = time.monotonic() + max(MEASURE_AGAIN, 100 * self._meter.cost(self._guard.total()))
             self._believed_until[process.member.pid, kind] = until
-        enforcer.thaw(held)
 
     def _refuse_more(self, process: PytestProcess, limit: int) -> int:
         """Make the next allocation of a process fail; return how many bytes it may still grow by."""

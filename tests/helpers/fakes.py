@@ -30,6 +30,7 @@ class FakeReader:
 
     name = "fake"
     age_error = 0.0
+    tells_families = True
 
     def __init__(self, *, adopts=True, exact=False):
         self.adopts = adopts
@@ -44,6 +45,8 @@ class FakeReader:
         self.wrapped = False
         self.tells_recent = False
         self.handed_out: set[int] | None = None  # since the last time it was asked for; None: all have to be listed
+        self.lazy: dict[int, int] = {}  # pid -> bytes of its memory that are given back, and still resident
+        self.lazily_freed_in_all = 0  # on the machine, ever
         self.calls: list[str] = []
         self.released: list[int] = []
         self.clock = 0
@@ -152,7 +155,7 @@ class FakeReader:
         known = self.table.get(member.pid)
         return known is not None and known.started == member.started
 
-    def refresh(self, members):
+    def refresh(self, members, *, sharp=False):
         total = growth = 0
         gone = []
         for member in members:
@@ -178,7 +181,12 @@ class FakeReader:
             return None
         mine = [segment for segment in self.segments if self._map(member.pid) in segment.sharers]
         total = sum(segment.share() for segment in mine)
-        return Footprint(total, sum(segment.share() for segment in mine if not segment.anonymous))
+        shared = sum(segment.share() for segment in mine if not segment.anonymous)
+        own = sum(each.size for each in mine if each.anonymous and len(each.sharers) + each.outsiders == 1)
+        return Footprint(total - self.lazy.get(member.pid, 0), shared, self.lazy.get(member.pid, 0), own)
+
+    def lazily_freed(self):
+        return self.lazily_freed_in_all
 
     def faulted_bytes(self, member):
         return self.faults.get(member.pid, member.measured_faulted)

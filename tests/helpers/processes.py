@@ -110,6 +110,8 @@ def in_pid_namespace(*command: str) -> list[str]:
 
 def json_lines(path: Path) -> list[dict[str, Any]]:
     """Return the objects of a file with one a line; of one that is just being written, a reader may see half a line."""
+    if not path.exists():  # the run has not written yet
+        return []
     return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 

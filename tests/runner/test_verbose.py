@@ -67,7 +67,7 @@ def test_the_last_line_begins_with_how_it_ended(memguard: Memguard, script: str,
 
 @both_readers
 def test_the_warn_level_is_told_once_and_before_the_end(memguard: Memguard) -> None:
-    result = memguard.run("-v", "-t", 80, *program("hog.py", "--mb", 200, "--rate", 100))
+    result = memguard.run("-v", "-t", 80, *program("hog.py", "--mb", 200, "--rate", 40))
     assert result.status == 137
     lines = result.err.splitlines()
     (warning,) = [number for number, line in enumerate(lines) if "warn level 72 MB" in line]

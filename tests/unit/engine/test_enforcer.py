@@ -58,15 +58,15 @@ def world(monkeypatch):
     return World(monkeypatch)
 
 
-def test_everyone_is_stopped_the_largest_first(world):
+def test_everyone_is_stopped_parents_before_their_children(world):
     for pid, size in ((21, 5), (22, 50), (23, 20)):
         world.reader.start(pid, COMMAND)
         world.reader.take(pid, size * MB)
     world.tree.scan()
     world.reader.refresh(world.tree.members.values())
     held = world.enforcer.freeze()
-    assert world.got(signals.SIGSTOP) == [22, 23, 21, COMMAND]
-    assert [member.pid for member in held] == [22, 23, 21, COMMAND]
+    assert world.got(signals.SIGSTOP) == [COMMAND, 21, 22, 23]
+    assert [member.pid for member in held] == [COMMAND, 21, 22, 23]
 
 
 def test_whoever_is_forked_while_the_others_are_stopped_is_stopped_too(world):

@@ -24,9 +24,13 @@ ROLLUP = """\
 Rss:              {rss} kB
 Pss:              {pss} kB
 Pss_Dirty:          10 kB
-Pss_Anon:           20 kB
+Pss_Anon:           {anon} kB
 Pss_File:         {file} kB
 Pss_Shmem:        {shmem} kB
+Private_Clean:       100 kB
+Private_Dirty:       {private} kB
+Anonymous:          {anonymous} kB
+LazyFree:           {lazy} kB
 Swap:             9999 kB
 SwapPss:          {swap} kB
 """
@@ -73,8 +77,10 @@ class Proc:
     def statm(self, pid, resident, shared):
         self.write(f"{pid}/statm", f"{resident * 3} {resident} {shared} 1 0 20 0\n")
 
-    def rollup(self, pid, *, rss=5000, pss=1000, file=300, shmem=50, swap=200):
-        self.write(f"{pid}/smaps_rollup", ROLLUP.format(rss=rss, pss=pss, file=file, shmem=shmem, swap=swap))
+    def rollup(self, pid, *, anon=650, file=300, shmem=50, swap=200, **more):
+        more = {"rss": 5000, "private": anon + file, "anonymous": anon, "lazy": 0, **more}
+        pss = anon + file + shmem
+        self.write(f"{pid}/smaps_rollup", ROLLUP.format(anon=anon, pss=pss, file=file, shmem=shmem, swap=swap, **more))
 
 
 @pytest.fixture
@@ -400,18 +406,40 @@ def test_what_a_vanished_member_touched_is_no_less_than_at_its_measurement(proc,
 # -- the footprint ----------------------------------------------------------------------------------------------------
 
 
-def test_the_footprint_is_pss_and_swap_and_what_of_it_is_mapped(proc, reader):
+def test_the_footprint_is_anonymous_and_shared_memory_and_swap_but_no_files(proc, reader):
     proc.process(7)
-    proc.rollup(7, pss=1000, file=300, shmem=50, swap=200)
+    proc.rollup(7, anon=650, file=300, shmem=50, swap=200)
     footprint = reader.footprint(member_of(reader, 7))
-    assert (footprint.total, footprint.mapped) == (1200 * 1024, 350 * 1024)
+    assert (footprint.total, footprint.mapped) == (900 * 1024, 50 * 1024)
+
+
+def test_what_was_given_back_lazily_is_not_in_the_footprint(proc, reader):
+    proc.process(7)
+    proc.rollup(7, anon=650, shmem=0, swap=0, lazy=600)
+    footprint = reader.footprint(member_of(reader, 7))
+    assert (footprint.total, footprint.lazy) == (50 * 1024, 600 * 1024)
+
+
+def test_of_lazily_freed_pages_that_forks_share_their_share_is_taken_off(proc, reader):
+    proc.process(7)
+    proc.rollup(7, anon=300, anonymous=600, shmem=0, swap=0, lazy=600)
+    assert reader.footprint(member_of(reader, 7)).total == 0
+    proc.rollup(7, anon=300, anonymous=600, shmem=0, swap=0, lazy=300)
+    assert reader.footprint(member_of(reader, 7)).total == 150 * 1024
+
+
+def test_what_a_process_holds_alone_is_what_is_private_and_of_no_file(proc, reader):
+    proc.process(7)
+    proc.rollup(7, anon=650, anonymous=900, file=300, shmem=50, private=500)
+    assert reader.footprint(member_of(reader, 7)).own == (500 + 100 - 300 - 50) * 1024
 
 
 def test_an_old_kernel_that_does_not_say_what_is_mapped_gives_a_safe_bound(proc, reader):
     proc.process(7)
     proc.write("7/smaps_rollup", "x\nRss: 10 kB\nPss: 5 kB\nSwapPss: 1 kB\n")
     footprint = reader.footprint(member_of(reader, 7))
-    assert (footprint.total, footprint.mapped) == (6 * 1024, 0)
+    assert (footprint.total, footprint.mapped, footprint.own) == (6 * 1024, 0, 0)
+    assert reader.counts_files
 
 
 @pytest.mark.parametrize("text", [None, "", "Rss: 5 kB\n", "garbage"])
@@ -434,7 +462,7 @@ def test_the_footprint_of_a_process_whose_first_thread_ended_is_read_from_anothe
     proc.process(7, state="Z")
     proc.write("7/smaps_rollup", "")
     proc.write("7/task/9/statm", "")
-    proc.rollup(9, pss=77, swap=0)  # /proc/TID exists for every thread
+    proc.rollup(9, anon=77, shmem=0, swap=0)  # /proc/TID exists for every thread
     assert reader.footprint(member_of(reader, 7)).total == 77 * 1024
 
 
