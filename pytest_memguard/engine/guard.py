@@ -488,7 +488,7 @@ class Guard:
         Only looks that were taken anyway are asked, so an idle tree costs nothing; and there must be time to write.
         """
         now = reading.time
-        if not self._sinks.listen_to_changes() or now - self._told_at < max(CHANGE_GAP, CHANGE_GAPS * self.elapsed()):
+        if not self._sinks.wants_changes() or now - self._told_at < max(CHANGE_GAP, CHANGE_GAPS * self.elapsed()):
             return False
         changed = abs(self._total(reading) - self._told_total) > CHANGE_TOLD * self._budget.limit
         return changed and self._has_room(reading, polling.RUSH)

@@ -69,7 +69,7 @@ class Emitter(Protocol):
     def show(self) -> bool:
         """Return whether somebody asked for the figures, and they are worth measuring more often."""
 
-    def listen_to_changes(self) -> bool:
+    def wants_changes(self) -> bool:
         """Return whether somebody is told of changes between two snapshots."""
 
     def tell_change(self, snapshot: events.Snapshot) -> None:

@@ -65,7 +65,7 @@ class Sinks:
             except BaseException as error:  # SystemExit, too: a sink never ends the guarding
                 self._report(entry.name, error, f"install {entry.value} anew or uninstall its package")
 
-    def listen_to_changes(self) -> bool:
+    def wants_changes(self) -> bool:
         """Return whether somebody is told of changes between two snapshots."""
         return bool(self._quiet)
 
