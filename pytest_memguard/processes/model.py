@@ -140,6 +140,7 @@ class Reader(Protocol):
     name: str
     adopts: bool  # orphans of the tree become children of the guard (Linux subreaper)
     tells_families: bool  # which processes may share anonymous memory; False: a doubt has to be resolved at a halt
+    counts_files: bool  # footprints have pages of files in them (Linux before 5.0)
     exact: bool  # `resident` already is the footprint (macOS)
     age_error: float  # seconds by which `age` may be off
 

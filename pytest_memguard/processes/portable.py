@@ -52,6 +52,7 @@ class PortableReader:
     name = "portable"
     adopts = False
     tells_families = False
+    counts_files = False
     age_error = 1.0 if sys.platform == "linux" else 0.03  # psutil knows the time of boot in whole seconds there
 
     def __init__(self, system: str = sys.platform) -> None:

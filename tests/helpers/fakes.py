@@ -31,6 +31,7 @@ class FakeReader:
     name = "fake"
     age_error = 0.0
     tells_families = True
+    counts_files = False
 
     def __init__(self, *, adopts=True, exact=False):
         self.adopts = adopts

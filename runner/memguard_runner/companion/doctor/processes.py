@@ -68,7 +68,8 @@ def _footprint(context: CheckContext) -> list[Finding]:
     if reader.exact:
         return [ok("footprint", f"phys_footprint of proc_pid_rusage, {format_size(member.resident)} for doctor itself")]
     if measured is not None and measured.total >= 16 * MB:
-        source = "Pss + SwapPss of /proc/PID/smaps_rollup" if LINUX else "RSS"
+        files = ", with pages of files: Linux before 5.0 does not tell them apart" if reader.counts_files else ""
+        source = f"smaps_rollup (anonymous, shared memory, swap{files})" if LINUX else "RSS"
         text = f"{source}, {format_size(measured.total)} for doctor itself, read in {took:.1f} ms"
         return [ok("footprint", text)]
     if not LINUX:
