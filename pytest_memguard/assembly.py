@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 
 from pytest_memguard import events
 from pytest_memguard.config.settings import FINISH, KILL, WARNING
@@ -20,9 +21,8 @@ from pytest_memguard.system import memory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from pytest_memguard.breach import Breach
+    from pytest_memguard.config.settings import Settings
     from pytest_memguard.engine.interfaces import Host
     from pytest_memguard.engine.low_memory import LowMemoryMonitor
     from pytest_memguard.engine.tree import Tree
@@ -48,35 +48,50 @@ class Assembly:
 
     def __init__(
         self,
-        run: events.Run,
+        settings: Settings,
         reader: Reader,
         tree: Tree,
         host: Host,
-        console: Console,
         sinks: Sinks,
         *,
-        keep: int,
+        console: Console,
+        identifier: str,
+        command: str,
+        pid: int,
+        started: float,
+        directory: str,
+        notify_directory: str,
         kept: str = "",
         verbose: bool = False,
-        notify: dict[str, Any] | None,
-        interval: float,
-        grace: float,
-        started: float,
     ) -> None:
-        """Fill `sinks`, which are empty yet; `interval` and `grace` in seconds, `started` on the monotonic clock.
+        """Fill `sinks`, which are empty yet.
 
-        `keep` logs are kept in the folder `kept` ("": the usual one); `notify` is for `NotificationSink`, or None.
+        `command`, as reports call it, is process `pid` and was `started` on the monotonic clock in `directory`. Logs
+        are kept in the folder `kept` ("": the usual one); notifications tell of `notify_directory`.
         """
-        self.run = run
+        self.run = run = events.Run(
+            identifier=identifier,
+            command=command,
+            pid=pid,
+            group=_group(pid),
+            limit=settings.limit,
+            warn=settings.warn,
+            log=settings.log,
+            reader=reader.name,
+            started=time.time() - (time.monotonic() - started),
+            directory=directory,
+            floor=settings.min_available,
+        )
+        self.settings = settings
         self.reader = reader
         self.tree = tree
         self.console = console
         self.sinks = sinks
-        self.grace = grace
         self.meter = Meter(reader)
-        self._notify = notify
+        self._directory = notify_directory
+        self._notify_on = settings.notify_on if settings.notify else ()
         self._notifications: NotificationSink | None = None
-        self._open_sinks(keep, kept, verbose=verbose)
+        self._open_sinks(kept, verbose=verbose)
         self.guard = Guard(
             run=run,
             reader=reader,
@@ -86,8 +101,8 @@ class Assembly:
             enforcer=Enforcer(tree, reader, host.reap),
             sinks=sinks,
             host=host,
-            interval=interval,
-            grace=grace,
+            interval=settings.interval,
+            grace=settings.grace,
             processors=memory.processors(),
             started=started,
             monitor=_monitor(run),
@@ -96,12 +111,12 @@ class Assembly:
     def finish(self, outcome: events.Outcome, killed_for: Breach | None = None) -> None:
         """Tell the sinks how the run ended, and notify whoever wants to know; nothing of the tree is left by now."""
         self.sinks.emit(events.FINISHED, snapshot=self.guard.snapshot(events.FINISHED), outcome=outcome)
-        wanted = self._notify["on"] if self._notify else ()
+        wanted = self._notify_on
         if FINISH in wanted or (KILL in wanted and outcome.verdict in (events.MEMORY, events.KERNEL_OOM)):
             self._open_notifications().ended(self.run, outcome, killed_for)
 
-    def _open_sinks(self, keep: int, kept: str, *, verbose: bool) -> None:
-        sinks, log = self.sinks, self.run.log
+    def _open_sinks(self, kept: str, *, verbose: bool) -> None:
+        sinks, log, keep = self.sinks, self.settings.log, self.settings.keep
         if log:
             from pytest_memguard.outputs.log.file_sink import LogSink
 
@@ -116,15 +131,16 @@ class Assembly:
 
             sinks.add(StatusLine(self.console), "status")
         sinks.add_installed()
-        if self._notify and WARNING in self._notify["on"]:
+        if WARNING in self._notify_on:
             sinks.add(self._open_notifications(), "notify")
 
     def _open_notifications(self) -> NotificationSink:
         if self._notifications is None:
             from pytest_memguard.outputs.notify.sink import NotificationSink
 
-            assert self._notify is not None
-            self._notifications = NotificationSink(self._notify, self.run.identifier, exclude=self.tree.exclude)
+            self._notifications = NotificationSink(
+                self.settings, self.run.identifier, self._directory, exclude=self.tree.exclude
+            )
         return self._notifications
 
 
@@ -134,3 +150,10 @@ def _monitor(run: events.Run) -> LowMemoryMonitor | None:
     from pytest_memguard.engine.low_memory import monitor_of  # 0.2-0.9 MB, for a floor only
 
     return monitor_of(run)
+
+
+def _group(pid: int) -> int:
+    try:
+        return os.getpgid(pid)
+    except OSError:
+        return pid

@@ -5,8 +5,8 @@ SOCKET = "MEMGUARD_SOCKET"  # where a pytest finds the guard around it
 LIFELINE = "MEMGUARD_LIFELINE"  # a descriptor whose closing ends the run: `--watch` holds the other end
 READER = "MEMGUARD_READER"
 MACHINE = "MEMGUARD_MACHINE"  # a folder that stands for `/`
-INTERNAL_VARIABLES = (COOKIE, SOCKET, LIFELINE, READER, MACHINE)  # MEMGUARD_*, and no settings of a user
+PLAN = "MEMGUARD_PLAN"  # the settings with which a pytest session is guarded, for its guard
+INTERNAL_VARIABLES = (COOKIE, SOCKET, LIFELINE, PLAN, READER, MACHINE)  # MEMGUARD_*, and no settings of a user
 
 NOTICE = "NOTICE_"  # begins the names in which a notify command finds what happened
 NOTICE_JOB = "NOTICE_JOB"  # what a sender has to send
-NOTICE_SETTINGS = "NOTICE_SETTINGS"  # how the guard of a pytest session notifies

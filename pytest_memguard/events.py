@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .units import Limit
+
 STARTED = "started"
 SNAPSHOT = "snapshot"
 WARNING = "warning"
@@ -23,11 +25,9 @@ class Run:
         "command",
         "directory",
         "floor",
-        "floor_source",
         "group",
         "identifier",
         "limit",
-        "limit_source",
         "log",
         "pid",
         "reader",
@@ -42,20 +42,18 @@ class Run:
         command: str,
         pid: int,
         group: int,
-        limit: int,
-        limit_source: str,
+        limit: Limit,
         warn: int,
         log: str | None,
         reader: str,
         started: float,
         directory: str = "",
-        floor: int = 0,
-        floor_source: str = "",
+        floor: Limit | None = None,
     ) -> None:
         """Take `started` in seconds since the epoch.
 
         `group` is the process group of the command, `directory` where it was started ("": it is gone), `floor` what
-        must stay available on the machine (0: nobody asked for that).
+        must stay available on the machine.
         """
         self.identifier = identifier
         self.command = command
@@ -63,13 +61,16 @@ class Run:
         self.pid = pid
         self.group = group
         self.limit = limit
-        self.limit_source = limit_source
         self.warn = warn
         self.log = log
         self.reader = reader
         self.started = started
-        self.floor = floor
-        self.floor_source = floor_source
+        self.floor = floor or Limit(0)
+
+    @property
+    def limit_source(self) -> str:
+        """Where the limit came from, for sinks."""
+        return self.limit.source
 
 
 class ProcessFigure:

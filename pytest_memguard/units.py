@@ -10,6 +10,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from typing_extensions import Self
+
 KB = 1024
 MB = 1024 * KB
 GB = 1024 * MB
@@ -28,6 +30,21 @@ _LARGEST_SIZE = 1 << 60  # above every address space there is (2**57 bytes)
 _SECONDS_UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0}
 _LONGEST = 86400.0  # seconds; poll(2) counts milliseconds in 31 bits, which is 24 days
 _LONGEST_TEXT = 40  # characters; int() refuses 4,300 digits with a message of its own
+
+
+class Limit(int):
+    """A number of bytes that is not to be passed, with where it was set: "-t", "default", a file with its table.
+
+    0 is none, where there may be none.
+    """
+
+    source: str
+
+    def __new__(cls, size: int, source: str = "") -> Self:
+        """Take the bytes, and where they were set."""
+        limit = super().__new__(cls, size)
+        limit.source = source
+        return limit
 
 
 def parse_size(text: str | float, *, total: int | Callable[[], int] | None = None) -> int:

@@ -6,7 +6,7 @@ Everything that knows a setting by name (loader, `--show-config`, error messages
 from __future__ import annotations
 
 from pytest_memguard.errors import quote
-from pytest_memguard.units import TB, format_size, parse_seconds, parse_size
+from pytest_memguard.units import TB, UNLIMITED, Limit, format_size, parse_seconds, parse_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -398,9 +398,9 @@ BY_KEY = {setting.key: setting for setting in SETTINGS}
 class Settings:
     """The effective settings of one run, and where each came from. Sizes are bytes, durations seconds."""
 
-    limit: int
-    min_available: int | None
-    warn: int
+    limit: Limit
+    min_available: Limit  # 0: none
+    warn: Limit
     interval: float
     log: str | None
     keep: int
@@ -412,7 +412,7 @@ class Settings:
     grace: float
     leave_running: bool
     enabled: bool
-    test_limit: int | None
+    test_limit: Limit  # 0: none
     action: str
     leftovers: str
     report: int
@@ -420,10 +420,24 @@ class Settings:
     config_file: str | None
 
     def __init__(self, values: Mapping[str, Any], sources: Mapping[str, str], notes: Mapping[str, str]) -> None:
+        """Take values by name: bytes where there is a size, None for none."""
         for name, value in values.items():
-            setattr(self, name, value)
+            if name in BY_NAME and BY_NAME[name].kind.metavar == SIZE.metavar:
+                setattr(self, name, Limit(value or 0, sources[name] if value else ""))
+            else:
+                setattr(self, name, tuple(value) if isinstance(value, list) else value)
         self._sources = sources
         self._notes = notes
+
+    @property
+    def warn_share(self) -> float:
+        """How much of a limit the warn level is."""
+        return self.warn / self.limit
+
+    def lift_limit(self) -> None:
+        """Take the limit of the whole tree away, and leave the share of it that is worth a warning."""
+        self.warn = Limit(int(UNLIMITED * self.warn_share), self.warn.source)
+        self.limit = Limit(UNLIMITED)
 
     def source(self, name: str) -> str:
         """Return where the value of setting `name` came from: "-t", "MEMGUARD_LIMIT", "default", or file and table."""
@@ -432,6 +446,17 @@ class Settings:
     def note(self, name: str) -> str:
         """Return what a percentage was taken of, such as "50% of physical memory"; otherwise nothing."""
         return self._notes.get(name, "")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON and execnet have it, secrets and all."""
+        values = {name: value for name, value in vars(self).items() if not name.startswith("_")}
+        plain = {name: int(value) if isinstance(value, Limit) else value for name, value in values.items()}
+        return {"values": plain, "sources": dict(self._sources)}
+
+    @classmethod
+    def from_json(cls, facts: dict[str, Any]) -> Settings:
+        """Return what `to_json` made; nothing is known of percentages any more."""
+        return cls(facts["values"], facts["sources"], {})
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

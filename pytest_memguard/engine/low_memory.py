@@ -20,6 +20,7 @@ from . import polling
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pytest_memguard.system.cgroup import MemoryLevel
+    from pytest_memguard.units import Limit
 
 SHARE = 4  # at the floor a tree must hold 1/4 of what is used
 LEAST = 64 << 20  # bytes: what is back after stopping less than this would not help any machine
@@ -47,18 +48,15 @@ def next_look(headroom: int, speed: float, fastest: float = FASTEST) -> float:
 def monitor_of(run: events.Run) -> LowMemoryMonitor:
     """Return the monitor for the floor of a run."""
     speed = polling.plausible_speed(memory.processors())
-    return LowMemoryMonitor(
-        AvailableMemory(memory.root_of(os.environ)), floor=run.floor, source=run.floor_source, speed=speed
-    )
+    return LowMemoryMonitor(AvailableMemory(memory.root_of(os.environ)), floor=run.floor, speed=speed)
 
 
 class LowMemoryMonitor:
     """Looks at the machine as often as its headroom asks for, and remembers what it saw."""
 
-    def __init__(self, available: AvailableMemory, *, floor: int, source: str, speed: float) -> None:
-        """`floor` in bytes, and where it came from; `speed` is the fastest plausible loss, in bytes/s."""
+    def __init__(self, available: AvailableMemory, *, floor: Limit, speed: float) -> None:
+        """`speed` is the fastest plausible loss, in bytes/s."""
         self.floor = floor
-        self.source = source
         self._available = available
         self._speed = speed
         self._level: MemoryLevel | None = None
@@ -94,7 +92,7 @@ class LowMemoryMonitor:
         level = self._level
         if level is None or not self._blames(held):
             return None
-        return events.Shortage(level.available, self.floor, level.used, self.source, group=level.group)
+        return events.Shortage(level.available, self.floor, level.used, self.floor.source, group=level.group)
 
     def is_over(self) -> bool:
         """Look if it is time to; return whether the machine has enough again."""

@@ -45,10 +45,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
     if worker is None and not might_be_asked_for(config):
         return
-    from .plan import Plan, plan_for
+    from pytest_memguard.config.settings import Settings
+
+    from .plan import plan_for
 
     shared = worker["memguard"] if worker is not None else None
-    plan = Plan.from_facts(shared["plan"]) if shared is not None else plan_for(config)
+    plan = Settings.from_json(shared["plan"]) if shared is not None else plan_for(config)
     if plan is not None:
         from .registration import guard
 

@@ -53,7 +53,7 @@ class CiReporter:
             reporter.flush()  # what follows has to begin a line where stderr joins stdout; pytest 9 does so itself
         from pytest_memguard.outputs.console import Console  # late: of a session in which something was passed
 
-        limit, _ = client.limit()
+        limit = client.limit()
         guard = client.connection.guard
         self._provider.tell_session(
             Console(),

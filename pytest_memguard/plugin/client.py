@@ -14,7 +14,7 @@ from pytest_memguard.outputs.log.folder import runs_folder
 from pytest_memguard.processes import readers, subreaper
 from pytest_memguard.session_guard.protocol import Done, Goodbye, Hello
 from pytest_memguard.session_guard.shared_page import SharedPage
-from pytest_memguard.units import UNLIMITED
+from pytest_memguard.units import Limit
 
 from . import spawn_hook
 from .connection import Connection, ConnectionLost, OtherVersion, folder_of, is_own, this_host
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from pytest_memguard.config.settings import Settings
     from pytest_memguard.session_guard.protocol import Operation
 
     from .connection import Answer
-    from .plan import Plan
 
 LOOK_AFTER_GUARD = 50_000_000  # ns between two looks at whether the guard process lives
 
@@ -38,7 +38,7 @@ class GuardClient:
     connection: Connection
 
     def __init__(
-        self, plan: Plan, shared: dict[str, Any] | None, worker: str, root: str, warn: Callable[[str], None]
+        self, plan: Settings, shared: dict[str, Any] | None, worker: str, root: str, warn: Callable[[str], None]
     ) -> None:
         """`root` is pytest's root folder; `warn` is told when the guard was lost. Raises MemguardError."""
         self.joined = False
@@ -116,19 +116,19 @@ class GuardClient:
         """Whether this is the process that is guarded, and no child that a test forked."""
         return self._getpid() == self._process
 
-    def limit(self) -> tuple[int, str]:
-        """Return the limit of the whole tree in bytes, and where it came from: the outer guard's where there is one."""
+    def limit(self) -> Limit:
+        """Return the limit of the whole tree: the outer guard's where there is one."""
         guard = self.connection.guard
         if self.joined and guard is not None:
-            return guard.limit, f"{guard.source} of memguard-test"
-        return self._plan.limit, self._plan.source
+            return Limit(guard.limit, f"{guard.source} of memguard-test")
+        return self._plan.limit
 
-    def floor(self) -> tuple[int, str]:
-        """Return what must stay available in bytes (0: nobody asked), and where that came from."""
+    def floor(self) -> Limit:
+        """Return what must stay available, 0 when nobody asked."""
         guard = self.connection.guard
         if self.joined and guard is not None:
-            return guard.floor, f"{guard.floor_source} of memguard-test"
-        return self._plan.floor, self._plan.floor_source
+            return Limit(guard.floor, f"{guard.floor_source} of memguard-test")
+        return self._plan.min_available
 
     def for_workers(self) -> dict[str, Any]:
         """Return what every worker has to know; a guard of this session's own making they find by themselves."""
@@ -198,12 +198,12 @@ class GuardClient:
             "command": sys.argv,
             "directory": working_directory(),
             "kept": runs_folder(os.environ, sys.platform),
-            "plan": self._plan.as_facts(),
+            "plan": self._plan.to_json(),
             "death": {},  # where the guard is to write when pytest dies
         }
 
     def _new_connection(self) -> Connection:
-        shared, plan = self.shared, self._plan
+        shared = self.shared
         is_same_host = shared["host"] == this_host()
         facts = {
             # The guard ends with the session's first process; on another host than that, with the last that it guards.
@@ -211,25 +211,15 @@ class GuardClient:
             "is_root": is_same_host,
             "cookie": shared["session"],
             "command": shared["command"],
-            "limit": plan.limit,
-            "source": plan.source,
-            "warn": int(plan.limit * plan.warn_share) if plan.limit != UNLIMITED else UNLIMITED,
-            "log": plan.log,
             "directory": shared["directory"],
+            "root": self._root,
             "kept": shared["kept"],
-            "keep": plan.keep if is_same_host else 0,  # a folder that this host need not have
-            "interval": plan.interval,
-            "grace": plan.grace,
-            "floor": plan.floor,
-            "floor_source": plan.floor_source,
             "reader": readers.choose(os.environ),
-            # A session is told of where it was started, not on the hosts of its workers.
-            "notify": {**plan.notify, "directory": self._root} if plan.notify and is_same_host else None,
         }
         hello = Hello(shared["session"], self._worker, os.getpid(), **({} if self._worker else shared["death"]))
         # A worker may have another TMPDIR; on another host, or as another user, it has a guard of its own.
         folder = shared["folder"] if is_same_host and is_own(shared["folder"]) else folder_of(shared["session"])
-        return Connection(folder, facts, self.page, hello)
+        return Connection(folder, facts, self._plan, self.page, hello)
 
     def _watch_for_spawns(self) -> None:
         guard = self.connection.guard

@@ -13,7 +13,7 @@ import struct
 import sys
 from zlib import crc32
 
-from pytest_memguard.environ import NOTICE_SETTINGS
+from pytest_memguard.environ import PLAN
 from pytest_memguard.errors import MemguardError
 from pytest_memguard.jsonline import decode, encode
 from pytest_memguard.session_guard import protocol
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import socket
     from typing import Any, TypeVar
 
+    from pytest_memguard.config.settings import Settings
     from pytest_memguard.jsonline import JsonObject
     from pytest_memguard.session_guard.shared_page import SharedPage
 
@@ -50,12 +51,15 @@ class OtherVersion(ConnectionLost):
 
 
 class Connection:
-    """A connection to the guard. `facts` are what a guard has to know to be started."""
+    """A connection to the guard. `facts` and `plan` are what a guard has to know to be started."""
 
-    def __init__(self, folder: str, facts: dict[str, Any], page: SharedPage, hello: protocol.Hello) -> None:
+    def __init__(
+        self, folder: str, facts: dict[str, Any], plan: Settings, page: SharedPage, hello: protocol.Hello
+    ) -> None:
         self.guard: protocol.GuardFacts | None = None  # the answer to hello
         self._folder = folder
         self._facts = facts
+        self._plan = plan
         self._page = page
         self._hello = hello
         self._socket: socket.socket | None = None
@@ -189,13 +193,13 @@ class Connection:
         listening = move_up(listen(fresh).detach())
         try:
             os.rename(fresh, path)
-            facts = encode({**self._facts, "path": path, "notify": None}).decode("utf-8", "surrogateescape").strip()
+            facts = encode({**self._facts, "path": path}).decode("utf-8", "surrogateescape").strip()
             # Not among the arguments, which every user of the machine can read: addresses hold tokens.
-            notify = os.fsdecode(encode(self._facts["notify"]).strip()) if self._facts["notify"] else ""
+            plan = os.fsdecode(encode(self._plan.to_json()).strip())
             self._starter = os.posix_spawn(
                 sys.executable,
                 [sys.executable, "-I", "-S", "-c", _CODE, facts, *_paths()],
-                {**os.environ, NOTICE_SETTINGS: notify},
+                {**os.environ, PLAN: plan},
                 file_actions=[
                     (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDWR, 0),
                     (os.POSIX_SPAWN_DUP2, 0, 1),

@@ -24,44 +24,11 @@ if TYPE_CHECKING:
 _COMMAND = ("pytest",)
 
 
-class Plan:
-    """What a session is guarded with; sizes in bytes. `limit` is UNLIMITED when there is none for the session."""
+def plan_for(config: pytest.Config) -> Settings | None:
+    """Return what this session is to be guarded with; None when nobody asked. Raises pytest.UsageError.
 
-    def __init__(self, settings: Settings, *, limit: int, source: str) -> None:
-        self.limit = limit
-        self.source = source
-        self.test_limit = settings.test_limit or 0
-        self.test_source = settings.source("test_limit")
-        self.floor = settings.min_available or 0
-        self.floor_source = settings.source("min_available") if self.floor else ""
-        self.warn_share = settings.warn / settings.limit
-        self.action = settings.action
-        self.leftovers = settings.leftovers
-        self.report = settings.report
-        self.log = settings.log
-        self.keep = settings.keep
-        self.interval = settings.interval
-        self.grace = settings.grace
-        self.notify = (
-            {"on": settings.notify_on, "command": settings.notify_command, "urls": settings.notify_urls}
-            if settings.notify
-            else None
-        )
-
-    def as_facts(self) -> dict[str, Any]:
-        """Return it as a worker receives it."""
-        return dict(self.__dict__)
-
-    @classmethod
-    def from_facts(cls, facts: dict[str, Any]) -> Plan:
-        """Return what `as_facts` made."""
-        plan = cls.__new__(cls)
-        plan.__dict__.update(facts)
-        return plan
-
-
-def plan_for(config: pytest.Config) -> Plan | None:
-    """Return what this session is to be guarded with; None when nobody asked. Raises pytest.UsageError."""
+    The limit is UNLIMITED where there is none for the session as a whole.
+    """
     options = {name: config.getoption(option) for name, option in OPTIONS.items()}
     directory = str(config.rootpath)
     try:
@@ -80,11 +47,10 @@ def plan_for(config: pytest.Config) -> Plan | None:
         readers.choose(os.environ)
     except MemguardError as error:
         raise pytest.UsageError(f"memguard: {error}") from None
-    source = settings.source("limit")
-    if source == "default" and not settings.enabled:
+    if settings.limit.source == "default" and not settings.enabled:
         # Asked for something else (per-test limits, a report), or joined to a guard that has a limit.
-        return Plan(settings, limit=UNLIMITED, source="")
-    return Plan(settings, limit=settings.limit, source=source)
+        settings.lift_limit()
+    return settings
 
 
 def _switch_of_environment(enabled: bool) -> bool:
@@ -93,15 +59,13 @@ def _switch_of_environment(enabled: bool) -> bool:
     return text not in ("0", "false", "no", "off") if text else enabled
 
 
-def limit_of(item: pytest.Item, plan: Plan) -> tuple[int, str]:
-    """Return the bytes that a test may add (0: no limit) and where that comes from. Raises UsageError."""
+def limit_of(item: pytest.Item, plan: Settings) -> int:
+    """Return the bytes that a test may add (0: no limit). Raises UsageError."""
     marker = item.get_closest_marker(MARKER)
-    if marker is None:
-        return plan.test_limit, plan.test_source
-    return limit_in(marker, plan), "mem_limit"
+    return plan.test_limit if marker is None else limit_in(marker, plan)
 
 
-def limit_in(marker: pytest.Mark, plan: Plan) -> int:
+def limit_in(marker: pytest.Mark, plan: Settings) -> int:
     """Return the bytes of a marker's one argument, 0 for None. Raises UsageError, whose text says what was expected."""
     example = f'@pytest.mark.{MARKER}("200MB")'
     if marker.kwargs:
@@ -114,7 +78,7 @@ def limit_in(marker: pytest.Mark, plan: Plan) -> int:
     return size_of(value, plan, MARKER)
 
 
-def size_of(value: Any, plan: Plan, what: str) -> int:
+def size_of(value: Any, plan: Settings, what: str) -> int:
     """Return the bytes of a size given in Python; a percentage is of the session's limit. Raises UsageError."""
     total = plan.limit if plan.limit != UNLIMITED else None
     try:
@@ -123,7 +87,7 @@ def size_of(value: Any, plan: Plan, what: str) -> int:
         raise UsageError(f"{what}: {error}, got {quote(value)}") from None
 
 
-def wrong_markers(collected: Iterable[object], plan: Plan) -> list[str]:
+def wrong_markers(collected: Iterable[object], plan: Settings) -> list[str]:
     """Return a line for each item whose marker cannot be used, with file and line."""
     wrong = []
     for item in collected:

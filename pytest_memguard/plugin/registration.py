@@ -16,9 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pytest_memguard.config.settings import Settings
     from pytest_memguard.session_guard.junit import Spool
-
-    from .plan import Plan
 
 CACHE = "memguard"
 
@@ -45,7 +44,7 @@ class NestedSession:
         return "memguard: guarded by the session that this one runs inside of"
 
 
-def guard(config: pytest.Config, plan: Plan, shared: dict[str, Any] | None, name: str) -> None:
+def guard(config: pytest.Config, plan: Settings, shared: dict[str, Any] | None, name: str) -> None:
     """Start the guard and register the hooks of this process. Raises pytest.UsageError."""
     if _Guarded.process == os.getpid():
         config.pluginmanager.register(NestedSession(), name + "-nested")

@@ -36,12 +36,12 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pytest_memguard.breach import Breach
+    from pytest_memguard.config.settings import Settings
     from pytest_memguard.events import ProcessFigure
 
     from .api import Usage
     from .connection import Answer
     from .failure import TestFailure
-    from .plan import Plan
 
 WORTH_A_WARNING = 20  # a test that adds less than 1/20 of a limit is not what came close to it
 DEBUGGERS = frozenset(("pydevd", "bdb", "pdb", "debugpy", "_pydevd_bundle"))  # as pytest-timeout tells one
@@ -50,7 +50,7 @@ DEBUGGERS = frozenset(("pydevd", "bdb", "pdb", "debugpy", "_pydevd_bundle"))  # 
 class Session:
     """The guarded session in this process. `shared` is what xdist's controller hands to its workers."""
 
-    def __init__(self, config: pytest.Config, plan: Plan, shared: dict[str, Any] | None, worker: str) -> None:
+    def __init__(self, config: pytest.Config, plan: Settings, shared: dict[str, Any] | None, worker: str) -> None:
         """Prepare it. Raises MemguardError when there is no place for a guard."""
         self.plan = plan
         self.warnings: list[str] = []  # for the summary
@@ -114,10 +114,10 @@ class Session:
         if self._scoped:
             self._scoped.clear()
         wrong_marker = ""
-        limit = self.plan.test_limit
+        limit: int = self.plan.test_limit
         if MARKER in item.keywords:
             try:
-                limit, _ = limit_of(item, self.plan)
+                limit = limit_of(item, self.plan)
             except UsageError as error:  # it was added after collection
                 wrong_marker = with_place(item, error)
         now = self._clock(time.CLOCK_MONOTONIC)
@@ -322,7 +322,7 @@ class Session:
             return []
         from .local_breaches import refusal
 
-        return [refusal(usage, self.test, when, self._worker, self.client.limit()[1])]
+        return [refusal(usage, self.test, when, self._worker, self.client.limit().source)]
 
     def _passed_unseen(self, when: str) -> list[Breach]:
         """Return the breach of a test that came and went between two looks of the guard."""

@@ -10,7 +10,7 @@ import pytest
 from pytest_memguard.breach import RECORD
 from pytest_memguard.jsonline import decode
 from pytest_memguard.session_guard.protocol import AskLeftovers, Leftovers
-from pytest_memguard.units import MB, UNLIMITED, format_seconds, format_size
+from pytest_memguard.units import MB, UNLIMITED, Limit, format_seconds, format_size
 
 from .properties import ADDED, LARGEST, PEAK, SUBPROCESSES
 
@@ -154,24 +154,17 @@ def header(session: Session) -> list[str]:
     plan, client = session.plan, session.client
     if client.joined:
         session.wait_until_ready()  # the limits are those of the guard around pytest
-    limit, source = client.limit()
-    size = f"at most {format_size(limit)} ({source})" if limit != UNLIMITED else "no limit"
-    tests = f", {format_size(plan.test_limit)} added by each test ({plan.test_source})" if plan.test_limit else ""
-    least, least_source = client.floor()
-    floor = f", {format_size(least)} to stay available ({least_source})" if least else ""
+    limit, floor = client.limit(), client.floor()
+    size = f"at most {format_size(limit)} ({limit.source})" if limit != UNLIMITED else "no limit"
+    tests = f", {format_size(plan.test_limit)} added by each test ({plan.test_limit.source})" if plan.test_limit else ""
+    least = f", {format_size(floor)} to stay available ({floor.source})" if floor else ""
     what = "joined the guard around pytest" if client.joined else "guarded with all processes it starts"
     acts = "; only warns" if plan.action == "warn" else ""
-    lines = [f"memguard: {what}: {size}{tests}{floor}{acts}"]
+    lines = [f"memguard: {what}: {size}{tests}{least}{acts}"]
     if not client.joined:
         from pytest_memguard.outputs.text.preflight import warning  # late: read while the guard starts
 
-        line = warning(
-            plan.limit if limit != UNLIMITED else 0,
-            plan.source,
-            plan.floor,
-            plan.floor_source,
-            option="--mem-min-available",
-        )
+        line = warning(limit if limit != UNLIMITED else Limit(0), floor, option="--mem-min-available")
         if line:
             lines.append(f"memguard: {line}")
     if os.getpid() == 1:

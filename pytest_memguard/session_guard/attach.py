@@ -29,20 +29,27 @@ def serve_sessions(
     `own_tree` says that the tree is a session's.
     """
     guard, reader, tree, run = assembly.guard, assembly.reader, assembly.tree, assembly.run
-    limit = TreeLimit(run.limit, run.limit_source)
+    limit = TreeLimit(run.limit)
     ownership = Ownership(tree, reader)
     facts = BreachFacts(guard, reader, ownership, limit)
     actions = Actions(
-        guard, reader, tree, assembly.meter, ownership=ownership, facts=facts, limit=limit, grace=assembly.grace
+        guard,
+        reader,
+        tree,
+        assembly.meter,
+        ownership=ownership,
+        facts=facts,
+        limit=limit,
+        grace=assembly.settings.grace,
     )
     sessions = Sessions(
         guard, reader, tree, ownership=ownership, kernel=kernel, console=assembly.console, own_tree=own_tree
     )
     told = GuardFacts(
         limit=run.limit,
-        source=run.limit_source,
+        source=run.limit.source,
         floor=run.floor,
-        floor_source=run.floor_source,
+        floor_source=run.floor.source,
         reader=run.reader,
         run=run.identifier,
         log=run.log or "",

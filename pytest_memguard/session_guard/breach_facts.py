@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pytest_memguard.engine.guard import Guard
     from pytest_memguard.events import Shortage
     from pytest_memguard.processes.model import Member, Reader
+    from pytest_memguard.units import Limit
 
     from .accounting import Account
     from .ownership import Ownership
@@ -20,17 +21,16 @@ if TYPE_CHECKING:
 
 
 class TreeLimit:
-    """The limit of the whole tree in bytes: the `usual` one, from `source`, and the one that holds `now`.
+    """The limit of the whole tree in bytes: the `usual` one and the one that holds `now`.
 
     That is less while the machine is short, and `shortage` says why.
     """
 
-    __slots__ = ("now", "shortage", "source", "usual")
+    __slots__ = ("now", "shortage", "usual")
 
-    def __init__(self, usual: int, source: str) -> None:
+    def __init__(self, usual: Limit) -> None:
         self.usual = usual
-        self.source = source
-        self.now = usual
+        self.now: int = usual
         self.shortage: Shortage | None = None
 
 
@@ -53,7 +53,7 @@ class BreachFacts:
         return Breach(
             kind=kind,
             limit=limit,
-            source=self._limit.source if kind == SESSION else "",
+            source=self._limit.usual.source if kind == SESSION else "",
             amount=amount,
             action=NOTHING,
             test=process.test.name,

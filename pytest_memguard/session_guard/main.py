@@ -14,8 +14,9 @@ import time
 
 from pytest_memguard import events
 from pytest_memguard.assembly import Assembly, PytestSinks
+from pytest_memguard.config.settings import Settings
 from pytest_memguard.engine.tree import Tree
-from pytest_memguard.environ import NOTICE_SETTINGS
+from pytest_memguard.environ import PLAN
 from pytest_memguard.jsonline import decode
 from pytest_memguard.outputs.console import Console
 from pytest_memguard.processes import readers, signals
@@ -49,11 +50,10 @@ INTERRUPTED = 2  # pytest.ExitCode.INTERRUPTED
 def main() -> None:
     """Be the guard process: `python -c "..." FACTS`, with a listening socket as descriptor 3."""
     facts = decode(sys.argv[1].encode("utf-8", "surrogateescape"))
-    notify = os.environ.pop(NOTICE_SETTINGS, "")
-    facts["notify"] = decode(os.fsencode(notify)) if notify else None
+    settings = Settings.from_json(decode(os.fsencode(os.environ.pop(PLAN))))
     _leave(str(facts["path"]))
     try:
-        guard_session(facts)
+        guard_session(facts, settings)
     except BaseException as error:  # the session is told by the closed connection, and starts another
         Console().line(f"internal error in the guard process: {type(error).__name__}: {error}; please report it")
         raise
@@ -61,7 +61,7 @@ def main() -> None:
         remove(str(facts["path"]))
 
 
-def guard_session(facts: dict[str, Any]) -> None:
+def guard_session(facts: dict[str, Any], settings: Settings) -> None:
     """Guard until the session is over, and end what it left."""
     console = Console()
     kernel = KernelKills()
@@ -71,34 +71,22 @@ def guard_session(facts: dict[str, Any]) -> None:
     if root is None:
         return
     host = PytestHost(root, reader, tree, is_root=bool(facts["is_root"]))
-    run = events.Run(
-        identifier=str(facts["cookie"]),
-        command=_command(facts["command"]),
-        pid=root.pid,
-        group=os.getpgid(root.pid),
-        limit=int(facts["limit"]),
-        limit_source=str(facts["source"]),
-        warn=int(facts["warn"]),
-        log=facts["log"],
-        reader=reader.name,
-        started=time.time(),
-        directory=str(facts["directory"]),
-        floor=int(facts["floor"]),
-        floor_source=str(facts["floor_source"]),
-    )
+    if not facts["is_root"]:  # another host than the session's: it need not have the folder, and nobody is told twice
+        settings.keep, settings.notify = 0, False
     assembly = Assembly(
-        run,
+        settings,
         reader,
         tree,
         host,
-        console,
         PytestSinks(console),
-        keep=int(facts["keep"]),
-        kept=str(facts["kept"]),
-        notify=facts["notify"],
-        interval=float(facts["interval"]),
-        grace=float(facts["grace"]),
+        console=console,
+        identifier=str(facts["cookie"]),
+        command=_command(facts["command"]),
+        pid=root.pid,
         started=time.monotonic(),
+        directory=str(facts["directory"]),
+        notify_directory=str(facts["root"]),
+        kept=str(facts["kept"]),
     )
     listening = socket.socket(fileno=LISTENING)
     server = serve_sessions(assembly, listening=listening, poller=host.poller, kernel=kernel, own_tree=True)

@@ -12,6 +12,7 @@ from pytest_memguard.config.settings import PYTEST, SETTINGS
 from pytest_memguard.environ import READER
 from pytest_memguard.errors import printable
 from pytest_memguard.outputs.notify.redact import masked_command, masked_url
+from pytest_memguard.units import Limit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def format_settings(settings: Settings, environ: Mapping[str, str] | None = None
 
 
 def _written(setting: Setting, value: Any) -> str:
-    if value is None or value == ():
+    if value is None or value == () or (isinstance(value, Limit) and not value):
         return "none"
     if setting.secret:
         return masked_command(value) if isinstance(value, str) else setting.kind.write(map(masked_url, value))

@@ -6,7 +6,6 @@ Imported after the command was started: nothing here keeps it waiting.
 from __future__ import annotations
 
 import os
-import time
 
 from pytest_memguard import events
 from pytest_memguard.assembly import Assembly
@@ -43,34 +42,21 @@ def supervise(spec: RunSpec, pid: int, started: float, kernel: KernelKills) -> i
     tree = Tree(reader, cookie=spec.cookie, pid_list=spec.pid_list)
     tree.add(pid)
     host = RunnerHost(pid, tree, grace=settings.grace, lifelines=[spec.lifeline, *outer_lifelines()])
-    run = events.Run(
-        identifier=spec.cookie,
-        command=display(list(spec.command)),
-        pid=pid,
-        group=_group(pid),
-        limit=settings.limit,
-        limit_source=settings.source("limit"),
-        warn=settings.warn,
-        log=settings.log,
-        reader=reader.name,
-        started=time.time() - (time.monotonic() - started),
-        directory=working_directory(),
-        floor=settings.min_available or 0,
-        floor_source=settings.source("min_available") if settings.min_available else "",
-    )
+    directory = working_directory()
     assembly = Assembly(
-        run,
+        settings,
         reader,
         tree,
         host,
-        console,
         Sinks(console),
-        keep=settings.keep,
-        verbose=settings.verbose,
-        notify=_notify(settings, run.directory),
-        interval=settings.interval,
-        grace=settings.grace,
+        console=console,
+        identifier=spec.cookie,
+        command=display(list(spec.command)),
+        pid=pid,
         started=started,
+        directory=directory,
+        notify_directory=directory,
+        verbose=settings.verbose,
     )
     joined = JoinedSessions(spec.socket_path, assembly, host.poller, kernel)
     guard = assembly.guard
@@ -94,19 +80,12 @@ def supervise(spec: RunSpec, pid: int, started: float, kernel: KernelKills) -> i
         host.reap_the_last(reader)
     outcome.rss_instead = assembly.meter.no_footprint
     assembly.finish(outcome, session_killed)
-    _report(run, outcome, settings, console, guard.points())
+    _report(assembly.run, outcome, settings, console, guard.points())
     # What is left of us then is a leftover of the run around this one, ends with its container, or is cleared away
     # by the foreground process, who cannot tell a command's status 125 from a failure of the guard.
     if COOKIE in os.environ or spec.foreground == 1 or outcome.status == exit_status.OWN_FAILURE:
         host.wait_for_senders()
     return outcome.status
-
-
-def _notify(settings: Settings, directory: str) -> dict[str, object] | None:
-    if not settings.notify:
-        return None
-    on, command, urls = settings.notify_on, settings.notify_command, settings.notify_urls
-    return {"on": on, "command": command, "urls": urls, "directory": directory}
 
 
 def _report(
@@ -134,14 +113,6 @@ def _warn_about_memory(settings: Settings, console: Console) -> None:
     """Say what cannot work as it is set, before it shows."""
     from pytest_memguard.outputs.text.preflight import warning
 
-    floor, floor_source = settings.min_available or 0, settings.source("min_available")
-    line = warning(settings.limit, settings.source("limit"), floor, floor_source, option="--min-available")
+    line = warning(settings.limit, settings.min_available, option="--min-available")
     if line:
         console.line(line)
-
-
-def _group(pid: int) -> int:
-    try:
-        return os.getpgid(pid)
-    except OSError:
-        return pid

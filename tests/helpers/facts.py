@@ -6,6 +6,7 @@ import os
 
 from pytest_memguard import events
 from pytest_memguard.outputs.console import Console
+from pytest_memguard.units import Limit
 
 MB = 1 << 20
 
@@ -23,7 +24,9 @@ def a_run(**changes):
         "reader": "linux",
         "started": 1736245845.0,  # 2025-01-07T10:30:45Z
     }
-    return events.Run(**{**facts, **changes})
+    facts |= changes
+    limit = Limit(facts.pop("limit"), facts.pop("limit_source"))
+    return events.Run(limit=limit, **facts)
 
 
 def a_process(pid=4242, command="bun test", mb=200, age=1.5):

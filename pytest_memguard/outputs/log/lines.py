@@ -46,7 +46,7 @@ def opening(run: Run) -> dict[str, object]:
         "directory": printable(run.directory),
         "limitSource": run.limit_source,
         "reader": run.reader,
-        **({"floorMB": megabytes(run.floor), "floorSource": run.floor_source} if run.floor else {}),
+        **({"floorMB": megabytes(run.floor), "floorSource": run.floor.source} if run.floor else {}),
     }
 
 

@@ -18,7 +18,8 @@ from pytest_memguard.processes import signals
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
+
+    from pytest_memguard.config.settings import Settings
 
     from .message import Message
 
@@ -30,13 +31,10 @@ _USUAL = (
 _NOT_HANDED_ON = (SOCKET, LIFELINE)  # a pytest in a notify command is no part of this run
 
 
-def spawn(message: Message, settings: dict[str, Any], run: str) -> int:
-    """Start the sender of a message of run `run`; return its pid, 0 when it cannot be started (which is said).
-
-    `settings` has `command`, `urls` and `directory`.
-    """
-    facts = {**message.facts, "directory": str(settings["directory"])}
-    job = encode({"command": settings["command"], "urls": list(settings["urls"]), "facts": facts}).strip()
+def spawn(message: Message, settings: Settings, run: str, directory: str) -> int:
+    """Start the sender of a message of run `run`; return its pid, 0 when it cannot be started (which is said)."""
+    facts = {**message.facts, "directory": directory}
+    job = encode({"command": settings.notify_command, "urls": settings.notify_urls, "facts": facts}).strip()
     environ = {os.fsencode(name): os.fsencode(value) for name, value in environment(os.environ, run).items()}
     try:
         return os.posix_spawn(

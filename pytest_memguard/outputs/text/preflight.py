@@ -9,8 +9,12 @@ from pytest_memguard.system import memory
 from pytest_memguard.system.available import available_memory
 from pytest_memguard.units import format_size
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pytest_memguard.units import Limit
 
-def warning(limit: int, limit_source: str, floor: int, floor_source: str, *, option: str) -> str:
+
+def warning(limit: Limit, floor: Limit, *, option: str) -> str:
     """Return one line about a limit and a floor (bytes, 0: none), "" when they go with this machine as it is.
 
     `option` is the one that sets a floor.
@@ -21,8 +25,8 @@ def warning(limit: int, limit_source: str, floor: int, floor_source: str, *, opt
     except ReadError:
         return ""
     return judge(
-        limit=f"the limit {format_size(limit)} ({limit_source})",
-        floor=f"min-available {format_size(floor)} ({floor_source})",
+        limit=f"the limit {format_size(limit)} ({limit.source})",
+        floor=f"min-available {format_size(floor)} ({floor.source})",
         sizes=(limit, floor),
         usable=usable,
         usable_source=source,

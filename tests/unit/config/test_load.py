@@ -218,12 +218,12 @@ def test_the_table_of_pytest_comes_last_and_counts_for_pytest_alone(load):
     assert (chosen.enabled, chosen.test_limit, chosen.report) == (True, 150 * MB, 5)
     assert (chosen.action, chosen.leftovers) == ("warn", "ignore")
     outside = load(PYTEST_TABLE)  # memguard-test pytest
-    assert (outside.limit, outside.enabled, outside.test_limit) == (200 * MB, False, None)
+    assert (outside.limit, outside.enabled, outside.test_limit) == (200 * MB, False, 0)
     assert load(PYTEST_TABLE, door=PYTEST, environ={"MEMGUARD_LIMIT": "400"}).limit == 400 * MB
 
 
 def test_the_table_of_pytest_may_take_away_the_limit_of_tests(load):
-    assert load("[tool.memguard.pytest]\ntest-limit = false", door=PYTEST).test_limit is None
+    assert load("[tool.memguard.pytest]\ntest-limit = false", door=PYTEST).test_limit == 0
 
 
 def test_a_limit_of_tests_in_percent_is_of_the_limit_and_at_least_a_byte(load):

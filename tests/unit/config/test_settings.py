@@ -9,8 +9,12 @@ import pytest
 
 import pytest_memguard
 from memguard_runner import cli, cli_help
+from pytest_memguard.config.load import load_settings
 from pytest_memguard.config.settings import BOTH, PYTEST, RUNNER, SETTINGS, Settings
+from pytest_memguard.jsonline import decode, encode
+from pytest_memguard.units import UNLIMITED
 
+PLAIN = (int, float, str, bool)  # with tuples, what xdist can hand on
 DOCS = Path(pytest_memguard.__file__).parent.parent / "docs"
 
 
@@ -54,6 +58,26 @@ def test_the_page_of_the_plugin_has_each_setting_as_the_table_has_it(setting):
     assert option == setting.pytest_option
     assert variable == setting.variable
     assert default.split(" when ")[0] == as_documented(setting.default)
+
+
+def test_what_crosses_to_a_guard_or_a_worker_is_the_same_there(tmp_path):
+    options = {"limit": "50%", "test_limit": "20", "notify_on": "finish", "log": "a.log", "grace": "0.5"}
+    chosen = load_settings(["pytest"], options, {"MEMGUARD_NOTIFY_URLS": "a://b c://d"}, str(tmp_path), door=PYTEST)
+    for plan in (chosen, load_settings(["pytest"], {}, {}, str(tmp_path), door=PYTEST)):
+        there = Settings.from_json(decode(encode(plan.to_json())))
+        assert {type(value) for value in plan.to_json()["values"].values()} <= {*PLAIN, tuple, type(None)}
+        for name in Settings.__annotations__:
+            assert getattr(there, name) == getattr(plan, name)
+            assert there.source(name) == plan.source(name)
+        for limit in ("limit", "test_limit", "min_available", "warn"):
+            assert getattr(there, limit).source == getattr(plan, limit).source
+
+
+def test_without_a_limit_of_the_session_the_warn_level_is_the_same_part_of_each_other_limit(tmp_path):
+    plan = load_settings(["pytest"], {"warn": "75%"}, {}, str(tmp_path), door=PYTEST)
+    plan.lift_limit()
+    assert (plan.limit, plan.limit.source) == (UNLIMITED, "")
+    assert Settings.from_json(plan.to_json()).warn_share == pytest.approx(0.75)
 
 
 def test_every_example_is_a_value_that_is_accepted():

@@ -10,6 +10,7 @@ from pytest_memguard.engine import low_memory, polling
 from pytest_memguard.engine.low_memory import FASTEST, LEAST, LowMemoryMonitor, blame_threshold, is_short, next_look
 from pytest_memguard.session_guard import escalation
 from pytest_memguard.system.cgroup import MemoryLevel
+from pytest_memguard.units import Limit
 
 MB = 1 << 20
 GB = 1 << 30
@@ -31,7 +32,7 @@ class Readings:
 
 
 def a_monitor(readings, minimum=500 * MB):
-    return LowMemoryMonitor(readings, floor=minimum, source="--min-available", speed=polling.plausible_speed(2))
+    return LowMemoryMonitor(readings, floor=Limit(minimum, "--min-available"), speed=polling.plausible_speed(2))
 
 
 @pytest.mark.parametrize(("available", "short"), [(501, False), (500, False), (499, True), (0, True)])

@@ -87,7 +87,7 @@ def _settings(context: CheckContext) -> list[Finding]:
             return []
         return [problem("settings", str(error), "correct it: until then memguard-test starts no command here")]
     parts = [
-        f"limit {format_size(settings.limit)} ({printable(settings.source('limit'))})",
+        f"limit {format_size(settings.limit)} ({printable(settings.limit.source)})",
         f"warn {format_size(settings.warn)}",
         f"interval {format_seconds(settings.interval)}",
         f"grace {format_seconds(settings.grace)}",

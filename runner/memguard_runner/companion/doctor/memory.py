@@ -31,10 +31,10 @@ def _available(context: CheckContext) -> list[Finding]:
         settings = effective_settings(context)
     except MemguardError:  # the configuration has a line of its own
         return [ok("memory", f"{text}; {MORE}")]
-    limit, floor = settings.limit, settings.min_available or 0
+    limit, floor = settings.limit, settings.min_available
     text += f"; the limit is {format_size(limit)} ({printable(settings.source('limit'))})"
     if floor:
-        text += f", the floor {format_size(floor)} ({printable(settings.source('min_available'))})"
+        text += f", the floor {format_size(floor)} ({printable(floor.source)})"
     proposal = f"-t {max(1, int(available * PART_TO_USE) >> 20)}"
     if limit > usable:
         cure = "choose a lower limit: `-t 80%` is of what may be used"

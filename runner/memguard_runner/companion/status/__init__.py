@@ -17,7 +17,7 @@ from pytest_memguard.processes import readers
 from pytest_memguard.processes.command_line import shorten
 from pytest_memguard.system import memory, memory_now
 from pytest_memguard.system.pressure import HIGH, NORMAL, RAISED
-from pytest_memguard.units import format_size, megabytes, parse_size
+from pytest_memguard.units import Limit, format_size, megabytes, parse_size
 
 from . import process_trees
 from .forecast import FITS, TOO_MUCH, Forecast, spare_for
@@ -71,15 +71,14 @@ def run(options: argparse.Namespace) -> int:
 def _forecast(word: str | None, now: MemoryNow, root: str) -> Forecast:
     """Return what the limit on the command line, or else the configured one, would leave. Raises UsageError."""
     settings = load_settings((), {}, os.environ, working_directory() or "/")
-    limit, source = settings.limit, settings.source("limit")
+    limit = settings.limit
     if word is not None:
-        source = "given"
         try:
-            limit = parse_size(word, total=lambda: memory.usable_memory(root))
+            limit = Limit(parse_size(word, total=lambda: memory.usable_memory(root)), "given")
         except (ValueError, ReadError) as error:
             raise UsageError(f"LIMIT: {error}, got {quote(word)}") from None
     place = now.tightest
-    return Forecast(limit, source, place.available, spare_for(place.total, settings.min_available))
+    return Forecast(limit, limit.source, place.available, spare_for(place.total, settings.min_available))
 
 
 def text(now: MemoryNow, forecast: Forecast, found: TreeSurvey, screen: Screen) -> list[str]:

@@ -51,6 +51,6 @@ class Forecast:
         return f"{name} does not fit: it is {format_size(-self.left)} more than is available; {cures}"
 
 
-def spare_for(total: int, floor: int | None) -> int:
+def spare_for(total: int, floor: int) -> int:
     """Return the bytes that should be left of `total`: the floor if one is set, or some for the system."""
     return floor or max(LEAST_SPARE, total // SPARE_SHARE)
