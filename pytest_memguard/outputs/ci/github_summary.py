@@ -34,7 +34,7 @@ def of_run(run: Run, outcome: Outcome, event: CiEvent, points: Sequence[tuple[fl
     """Return what is shown of a run that was stopped; `points` are (seconds, bytes) of its history."""
     parts = [
         f"### {_sentence(event.title)}",
-        f"{code(run.command)}, limit {format_size(run.limit)} ({plain(run.limit_source)})",
+        f"{code(run.command)}, limit {format_size(run.limit)} ({plain(run.limit.source)})",
     ]
     breach = outcome.breach
     if breach is not None:

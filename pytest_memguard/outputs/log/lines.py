@@ -44,7 +44,7 @@ def opening(run: Run) -> dict[str, object]:
         "run": run.identifier,
         "command": run.command,
         "directory": printable(run.directory),
-        "limitSource": run.limit_source,
+        "limitSource": run.limit.source,
         "reader": run.reader,
         **({"floorMB": megabytes(run.floor), "floorSource": run.floor.source} if run.floor else {}),
     }

@@ -123,7 +123,7 @@ def variables(facts: dict[str, Any]) -> dict[str, str]:
 
 
 def _about(run: Run) -> dict[str, Any]:
-    limit = {"thresholdMB": megabytes(run.limit), "limitSource": run.limit_source}
+    limit = {"thresholdMB": megabytes(run.limit), "limitSource": run.limit.source}
     return {"command": run.command, **limit, "log": run.log, **_where_and_when()}
 
 

@@ -73,7 +73,7 @@ def reason(run: Run, outcome: Outcome) -> str:
     """Return why a run was stopped: its limit, or that the machine ran short although it was within that."""
     breach = outcome.breach
     assert breach is not None
-    limit = f"limit {format_size(run.limit)} ({run.limit_source})"
+    limit = f"limit {format_size(run.limit)} ({run.limit.source})"
     shortage = breach.shortage
     if shortage is None:
         return limit
