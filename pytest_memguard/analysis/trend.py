@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 CONFIDENCE = 3.291  # standard deviations: 99.9 %; at 95 % one healthy run in forty would look like a leak
-
+SHORTEST = 1e-6  # seconds; of times closer than that a log's digits tell no slope, and 5e-324 would make it infinite
 MOST_CORRELATION = 0.9  # the interval becomes 4.4 times as wide
 
 
@@ -28,7 +28,7 @@ class Trend(NamedTuple):
 
 
 def trend(times: Sequence[float], sizes: Sequence[float], *, wandering: bool = True) -> Trend | None:
-    """Return the slope of `sizes` over `times`; None when there are no two different times.
+    """Return the slope of `sizes` over `times`; None when there are no two times that differ.
 
     `wandering` allows for values each of which resembles the one before, and makes the interval wider by as much.
     """
@@ -37,7 +37,7 @@ def trend(times: Sequence[float], sizes: Sequence[float], *, wandering: bool = T
         (sizes[later] - sizes[earlier]) / (times[later] - times[earlier])
         for earlier in range(count)
         for later in range(earlier + 1, count)
-        if times[later] != times[earlier]
+        if abs(times[later] - times[earlier]) > SHORTEST
     )
     if not slopes:
         return None

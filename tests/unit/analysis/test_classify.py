@@ -215,3 +215,7 @@ def test_one_moment_has_no_slope():
 )
 def test_rates_are_written_for_people(slope, text):
     assert rate(slope) == text
+
+
+def test_times_that_hardly_differ_make_no_infinite_slope():
+    assert trend([0.0, 5e-324], [0.0, 1e9]) is None
