@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from pytest_memguard.processes.command_line import MASK, mask, printable
+from pytest_memguard.processes.command_line import printable
+from pytest_memguard.processes.masking import MASK, mask_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,12 +31,7 @@ def conceal(text: str, command: str | None, urls: Iterable[str]) -> str:
     """Return what a channel said without the secrets it was given."""
     for secret in sorted(_secrets(command, urls), key=len, reverse=True):
         text = text.replace(secret, MASK)
-    return _masked(text)
-
-
-def _masked(text: str) -> str:
-    # With a blank before it the text is no single word of a command, of which NAME=... would be hidden as a whole.
-    return _ADDRESS.sub(rf"\1/{MASK}", mask([" " + text])[0][1:])
+    return _ADDRESS.sub(rf"\1/{MASK}", mask_text(text))
 
 
 def _secrets(command: str | None, urls: Iterable[str]) -> set[str]:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pytest_memguard.processes.command_line import MASK, display, is_secret, mask, printable, shorten
+from pytest_memguard.processes.command_line import display, printable, shorten
+from pytest_memguard.processes.masking import MASK, is_secret, mask
 
 SECRET = "Xq7zSecretValueXq7z"
 # What a generated secret may consist of: nothing that ends a word, and long enough not to be part of a name by chance.
@@ -32,6 +33,8 @@ def test_the_value_after_a_secret_option_is_never_shown(name, secret):
 
 @given(names, secrets, st.sampled_from(["--{}={}", "{}={}", "-Dapp.{}={}", "--{}:{}", "{}:{}"]))
 def test_the_value_joined_to_a_secret_name_is_never_shown(name, secret, form):
+    # token:refresh and auth:1.2 are a task and an image
+    assume(form != "{}:{}" or any(letter in secret for letter in "XYZ_!%^"))
     assert secret not in shown("tool", form.format(name, secret))
 
 
