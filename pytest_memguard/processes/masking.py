@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 MASK = "***"
 
-_STRONG = "password passwd passphrase pwd secret token authorization bearer signature"
+_STRONG = "password passwd passphrase pwd secret token authorization bearer"
 _STRONG_ENDS = "password passwd passphrase secret token apikey accesskey secretkey authorization bearer accesssignature"
-_WEAK = "key auth pass pat credential credentials"
+_WEAK = "key auth pass pat credential credentials signature"
 _WEAK_ENDS = ("pass", "privatekey", "accountkey", "sharedkey", "credential", "credentials")
 _IN_QUERIES = frozenset(str.split("sig signature code hmac session sid jwt assertion"))
 _ABOUT = frozenset(
@@ -39,7 +39,7 @@ _PLAIN = frozenset(
         " always never prompt ask ssh https"
     )
 )
-_FILES = tuple(str.split(".pem .key .crt .pub .json .yaml .yml .txt .p12 .pfx .jks .env .py .md"))
+_FILES = tuple(str.split(".pem .key .crt .pub .json .yaml .yml .txt .p12 .pfx .jks .env .py .md .sig"))
 _PATHS = ("/", "./", "../", "~/")
 _SCHEMES = ("bearer", "basic", "token", "digest", "apikey")
 
@@ -80,7 +80,8 @@ _WEBHOOKS = (
     ("open.larksuite.com", "/hook/"),
 )
 
-_FLAGS = frozenset("sSfkLvigGOqnN")  # letters without a value that may stand before one: curl -sSu ann:pw
+_PASSES = 4  # a mask may part what stood together: AKIA...sk_live_...; nothing is hidden after the third
+_FLAGS = frozenset("sSfkLvigGOqnNrj")  # letters without a value that may stand before one: curl -sSu ann:pw
 _NO_TOOL: tuple[str, tuple[tuple[str, str], ...]] = ("", ())
 _TOOLS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {}
 """By a tool's name: the subcommand that its options belong to, and each option with how its value is written.
@@ -120,6 +121,15 @@ _HINTS = (
 
 def mask(words: list[str]) -> list[str]:
     """Return the words of a command line with each secret in them replaced by ***."""
+    for _ in range(_PASSES):
+        masked = _mask_once(words)
+        if masked == words:
+            break
+        words = masked
+    return masked
+
+
+def _mask_once(words: list[str]) -> list[str]:
     together = "\n".join(words)
     shapes = [shape for shape in _SHAPES if shape in together]
     if not _is_hinted(together):
@@ -141,7 +151,7 @@ def mask(words: list[str]) -> list[str]:
             if kind == "~":
                 masked.append(_mask_addresses(_mask_shapes(word, shapes)))
             elif kind == "-":
-                masked.append(word if _is_harmless(word, weight) else MASK)
+                masked.append(_mask_word(word, shapes) if _is_harmless(word, weight, previous) else MASK)
             else:
                 masked.append(_hide(word, kind))
             continue
@@ -159,7 +169,7 @@ def mask(words: list[str]) -> list[str]:
         if word.startswith("-") or previous in ("set", "config"):
             weight = 0 if "=" in word or " " in word or "\t" in word or "\n" in word else _weight(word)
             pending = "-" if weight else None
-        if not word.startswith("-"):
+        if pending or not word.startswith("-"):
             previous = word
         masked.append(_mask_word(word, shapes))
     return masked
@@ -173,7 +183,12 @@ def _is_hinted(text: str) -> bool:
 
 def mask_text(text: str) -> str:
     """Return what a program said, or a script, with each secret in it replaced by ***."""
-    return _mask_inside(text, [shape for shape in _SHAPES if shape in text])
+    for _ in range(_PASSES):
+        masked = _mask_inside(text, [shape for shape in _SHAPES if shape in text])
+        if masked == text:
+            break
+        text = masked
+    return masked
 
 
 def is_secret(name: str) -> bool:
@@ -202,6 +217,8 @@ def _is_harmless(value: str, weight: int, name: str = "") -> bool:
     """Return whether a value is no secret although the name before it is a secret's."""
     if value.lower() in _PLAIN or (name in ("PWD", "OLDPWD") and value.startswith("/")):
         return True
+    if name.lstrip("-") == "key" and (value[:1] == "{" or (value.isalpha() and value.islower() and len(value) <= 12)):
+        return True  # of a table, or sorted(key=len)
     return weight == 1 and (
         (len(value) <= 3 and value.replace(",", "").isdigit())
         or value.endswith(_FILES)
@@ -342,7 +359,7 @@ def _mask_names(text: str) -> str:
 def _option_value(text: str, begin: int, end: int, tool: _Tool) -> tuple[int, str, int] | None:
     """Return where the value of a tool's option begins, what is shown of it, and where it ends."""
     found = tool.option(text[begin:end])
-    if not found or found[1] == "~":
+    if not found:
         return None
     length, kind = found
     start = begin + length
@@ -352,7 +369,9 @@ def _option_value(text: str, begin: int, end: int, tool: _Tool) -> tuple[int, st
             return None
     start, stop = _quoted(text, start) or (start, _word_end(text, start))
     value = text[start:stop]
-    hidden = value if _is_reference(value) else _hide(value, kind)
+    if kind == "~":
+        return start, value, stop
+    hidden = value if _is_reference(value.rpartition(kind[-1:] or ":")[2]) else _hide(value, kind)
     return None if hidden == value else (start, hidden, stop)
 
 
@@ -437,11 +456,11 @@ def _is_reference(value: str) -> bool:
 
 def _quoted(text: str, start: int) -> tuple[int, int] | None:
     """Return where the text in the quotes that open at `start` begins and ends; quotes in quotes have a backslash."""
-    at = _end_of(text, start, "\\", inside=True)
+    at = _end_of(text, start, "\\$", inside=True)  # $'...' is bash's
     quote = text[at : at + 1]
     if not quote or quote not in _QUOTES:
         return None
-    end = text.find(text[start : at + 1], at + 1)
+    end = text.find(text[start : at + 1].lstrip("$"), at + 1)
     return at + 1, len(text) if end < 0 else end
 
 

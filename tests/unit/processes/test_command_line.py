@@ -41,6 +41,7 @@ def test_the_value_joined_to_a_secret_name_is_never_shown(name, secret, form):
 @given(names, secrets)
 def test_a_secret_environment_assignment_is_never_shown(name, secret):
     variable = name.replace("-", "_").upper()
+    assume(variable != "PWD" or not secret.startswith("/"))  # the folder
     for words in (
         ["env", f"{variable}={secret}", "tool"],
         ["env", f"MY_{variable}={secret}", "tool"],

@@ -119,6 +119,7 @@ def test_what_has_the_shape_of_a_secret_is_hidden_wherever_it_stands(secret, for
         f"openssl pkcs12 -passout 'pass:{S}' -in a.pem",
         f"openssl enc -pass pass:{S}",
         f"7z a -p{S} x.7z f",
+        f"zip -rP {S} a.zip f",
         f"smbclient //h/s -U ann%{S}",
         f"lftp -u ann,{S} h",
         f"env DB_PASS={S} x",
@@ -168,6 +169,12 @@ git status
 git commit -m "auth: fix the login"
 git commit -m "fix token: handle expiry"
 git commit -am "feat(auth): add password: reset"
+git commit -m "Add password: hashing"
+rg --files -g "*.key"
+python -c "print(sorted(a, key=len))"
+aws dynamodb get-item --table-name t --key '{"id": {"S": "1"}}'
+openssl dgst -sha256 -verify pub.pem -signature f.sig f
+sh -c "curl -u $USER:$PASS h"
 git log --author=alice --oneline -n 20
 git log --format=%H:%an:%s
 git clone git@github.com:org/token-service.git
@@ -298,7 +305,7 @@ def test_an_ordinary_command_stays_as_it_is(line):
     words = shlex.split(line)
     if "$" not in line:
         assert mask(words) == words
-    assert mask(["sh", "-c", line]) == ["sh", "-c", line] or "-m " in line or "gh pr" in line or "-am" in line
+    assert mask(["sh", "-c", line]) == ["sh", "-c", line]
 
 
 PIECES = [
