@@ -25,7 +25,7 @@ class Poller:
         self._poll.register(descriptor, select.POLLIN)
 
     def remove(self, descriptor: int) -> None:
-        """Wait for it no more; it must still be open."""
+        """Wait for it no more. It must still be open."""
         del self._handlers[descriptor]
         self._poll.unregister(descriptor)
 

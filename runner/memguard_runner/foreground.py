@@ -16,7 +16,7 @@ from pytest_memguard.processes import readers, signals
 from pytest_memguard.processes.subreaper import become_subreaper
 from pytest_memguard.unix_socket import remove
 
-from . import exit_status, spawn
+from . import exit_status, guard_process, spawn
 from .run_spec import RunSpec, new_cookie, open_pid_list
 
 TYPE_CHECKING = False
@@ -31,8 +31,6 @@ SENT_BY_A_PROCESS = 0  # si_code is <= 0 when kill(2), tgkill(2) or sigqueue(3) 
 
 def run_guarded(command: Sequence[str], settings: Settings, reader: str) -> int:
     """Run the command under a guard; return the exit status."""
-    from . import guard_process
-
     spawn.need_descriptors()
     terminal = spawn.has_terminal()
     adopts = reader == readers.LINUX and become_subreaper()

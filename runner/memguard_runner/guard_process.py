@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 
+from pytest_memguard.errors import MemguardError
 from pytest_memguard.processes import signals
 from pytest_memguard.processes.subreaper import become_subreaper
 from pytest_memguard.system.oom_killer import KernelKills
@@ -77,8 +78,6 @@ def _fail(spec: RunSpec, pid: int, error: BaseException) -> int:
         kill_the_tree(spec)
     except Exception:  # the reader, which finds the others, may be what failed
         _kill_the_command(spec, pid)
-    from pytest_memguard.errors import MemguardError
-
     if isinstance(error, MemguardError):
         _complain(str(error))
     else:

@@ -8,6 +8,7 @@ killed, the pipe it holds closes, and the running guard ends its tree.
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -23,7 +24,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from collections.abc import Set as AbstractSet
-    from subprocess import Popen
 
     from pytest_memguard.config.settings import Settings
 
@@ -151,10 +151,8 @@ def _path_of(change: tuple[object, str]) -> str:
     return change[1]
 
 
-def _start(options: Options, lifeline: int) -> Popen[bytes]:
+def _start(options: Options, lifeline: int) -> subprocess.Popen[bytes]:
     """Start one guarded run; its guard ends with the pipe whose other end we hold."""
-    import subprocess
-
     # By its path: with -m the folder that is watched would come first on sys.path, and its select.py before ours.
     program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
     words = [sys.executable, program, *options.words_for_one_run()]
@@ -167,13 +165,13 @@ def _tell_end(console: Console, status: int) -> None:
     console.line(f"{text}; waiting for a change (Ctrl-C ends the watching)")
 
 
-def _end(run: Popen[bytes]) -> None:
+def _end(run: subprocess.Popen[bytes]) -> None:
     """Ask a run to end; its own grace turns SIGTERM into SIGKILL."""
     run.terminate()
     run.wait()
 
 
-def _wait_for_the_last(run: Popen[bytes], received: list[int]) -> int:
+def _wait_for_the_last(run: subprocess.Popen[bytes], received: list[int]) -> int:
     """Wait for the run that a signal interrupted; the terminal's Ctrl-C has reached it, what kill(1) sent has not."""
     if not received or received[-1] != signals.SIGINT or not os.isatty(0):
         run.terminate()
