@@ -77,6 +77,7 @@ def serve_sessions(
             actions=actions,
             limit=limit,
             answer=server.answer,
+            own_tree=own_tree,
         )
     )
     return server

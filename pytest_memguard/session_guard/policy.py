@@ -45,8 +45,12 @@ class PytestPolicy:
         actions: Actions,
         limit: TreeLimit,
         answer: Callable[[], object],
+        own_tree: bool,
     ) -> None:
-        """`answer` is called after each look in which the tree was within its limit."""
+        """`answer` is called after each look in which the tree was within its limit.
+
+        `own_tree`: all of the tree is a session's, which may choose that its limit is only watched.
+        """
         self._guard = guard
         self._reader = reader
         self._tree = tree
@@ -55,6 +59,7 @@ class PytestPolicy:
         self._actions = actions
         self._limit = limit
         self._answer = answer
+        self._own_tree = own_tree
         self._strikes = 0  # times the machine ran short, since it had enough last
 
     def look(self, reading: Reading) -> None:
@@ -138,6 +143,8 @@ class PytestPolicy:
         process = processes[escalation.at_fault(contributions)]
         others = self._ownership.held_by_others()
         if others > max([max(each.growth, each.held) for each in contributions]):
+            return False
+        if process.is_watched_only and not self._own_tree:  # what it chose for its tests is no choice for the tree
             return False
         if breach.shortage is not None:
             self._answer_shortage(process, processes, breach.total, breach.shortage)

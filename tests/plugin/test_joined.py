@@ -81,6 +81,45 @@ def test_a_hog_beside_pytest_ends_the_run_as_usual(sessions: Sessions) -> None:
     assert "passed" not in result.out
 
 
+WATCHED = """
+    import hogs
+    def test_hog(): hogs.note("held", mb=len(hogs.private(400)))
+    def test_debugged():
+        breakpoint()
+"""
+
+
+def test_a_pytest_that_only_warns_does_not_lift_the_limit_around_it(sessions: Sessions) -> None:
+    sessions.write("pyproject.toml", '[tool.memguard.pytest]\naction = "warn"')
+    sessions.write("test_one.py", WATCHED)
+    result = sessions.run("-k", "hog", command=under("-t", 200))
+    assert result.status == 137, result
+    assert "running: test_one.py::test_hog" in result.own
+    assert not (sessions.folder / "held").exists()
+
+
+def test_a_debugger_does_not_lift_the_limit_around_pytest(sessions: Sessions) -> None:
+    sessions.write("test_one.py", WATCHED)
+    result = sessions.run("-k", "debugged", command=under("-t", 200), stdin="import hogs; hogs.private(400)\nc\n")
+    assert result.status == 137, result
+    assert "running: test_one.py::test_debugged" in result.own
+
+
+def test_what_pytest_only_watches_of_its_own_tests_stays_watched_inside_a_larger_limit(sessions: Sessions) -> None:
+    sessions.write("test_one.py", WATCHED)
+    words = ["-k", "hog", "--mem-action=warn", "--mem-test-limit=60"]
+    result = sessions.run(*words, command=under("-t", 700))
+    assert (result.status, result.counts) == (0, {"passed": 1, "deselected": 1}), result
+    assert "memory limit 60 MB" in result.section("memguard warnings")
+
+
+def test_pytest_alone_may_choose_that_its_limit_is_only_watched(sessions: Sessions) -> None:
+    sessions.write("test_one.py", WATCHED)
+    result = sessions.run("-k", "hog", "--mem-action=warn", "--mem-limit=200")
+    assert (result.status, result.counts) == (0, {"passed": 1, "deselected": 1}), result
+    assert "memory limit 200 MB" in result.section("memguard warnings")
+
+
 def test_a_limit_of_its_own_holds_inside_the_outer_one(sessions: Sessions) -> None:
     sessions.write("test_one.py", "import hogs\ndef test_own(): hogs.private()\ndef test_fine(): pass")
     result = sessions.run("--mem-test-limit=60", command=under("-t", 500))
