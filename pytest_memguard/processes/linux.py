@@ -37,7 +37,6 @@ SPARE_DESCRIPTORS = 64  # left for the log, pipes, smaps_rollup and pidfds
 SORT_WORTH = 16 << 20  # bytes of mapped pages that may count as shared memory though they are a file's ...
 SORT_WORTH_SHARP = 256 << 10  # ... and where it makes a difference: a process without files has 100 KB of them
 SORT_EVERY = 0.1  # seconds; one kind of page may replace the other while their sum stays as it is
-VMSTAT_SIZE = 1 << 16  # bytes; 5 KB on Linux 6.18
 _CPUCLOCK_SCHED = 2  # the precise one, in nanoseconds (linux/posix-timers.h)
 _clock = time.clock_gettime_ns
 _KCMP_VM = 1  # kcmp(2)
@@ -71,7 +70,6 @@ class LinuxReader:
         self._descriptors = _raise_descriptor_limit() - SPARE_DESCRIPTORS
         self._kept = 0
         self._sort_all_at = 0.0
-        self._vmstat = self._open_if_there(f"{root}/vmstat")
         self.counts_files = False
         self._same_map = _kcmp_same_map
 
@@ -312,10 +310,7 @@ class LinuxReader:
 
     def lazily_freed(self) -> int | None:
         """Return what vmstat has counted as pglazyfree (Linux 4.12)."""
-        try:
-            return lazily_freed_in(os.pread(self._vmstat, VMSTAT_SIZE, 0), self._page)
-        except OSError:
-            return None
+        return lazily_freed_in(self._read("vmstat"), self._page)
 
     def _holds_memory(self, member: Member) -> bool:
         """Return whether a member still has a memory map: one that is ending lets go of it before it is a zombie."""

@@ -27,7 +27,7 @@ import psutil
 from pytest_memguard.units import UNLIMITED
 
 from . import darwin
-from .linux import VMSTAT_SIZE, footprint_in, lazily_freed_in
+from .linux import footprint_in, lazily_freed_in
 from .model import SPEED_OF_ONE_CPU, Footprint, Member, ProcessId
 
 TYPE_CHECKING = False
@@ -246,7 +246,7 @@ class PortableReader:
             return 0
         try:
             with open("/proc/vmstat", "rb") as file:
-                return lazily_freed_in(file.read(VMSTAT_SIZE), os.sysconf("SC_PAGE_SIZE"))
+                return lazily_freed_in(file.read(), os.sysconf("SC_PAGE_SIZE"))
         except OSError:
             return None
 
