@@ -43,7 +43,7 @@ FILES = ("LOG", "FILE")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `memguard completion`."""
     parser.description = "Print a script with which a shell completes memguard and memguard-test."
-    parser.add_argument("shell", choices=sorted(shells.FINISH), help="the shell that is to read it")
+    parser.add_argument("shell", choices=sorted(shells.WALKS), help="the shell that is to read it")
     parser.add_argument("program", nargs="?", choices=(COMPANION, RUNNER), help="for this one alone (default: both)")
 
 
@@ -52,7 +52,11 @@ def run(options: argparse.Namespace) -> int:
     shtab = _shtab()
     programs = [options.program] if options.program else [COMPANION, RUNNER]
     for program in programs:
-        parser = _runner_parser(shtab) if program == RUNNER else _companion_parser(shtab)
+        if program == RUNNER:
+            parser = _runner_parser(shtab)
+        else:
+            parser = main.build_parser()
+            _adapt(parser, shtab)
         print(_script(shtab, parser, options.shell))  # noqa: T201 - the answer
     return exit_status.OK
 
@@ -69,24 +73,17 @@ def _shtab() -> ModuleType:
 
 def _script(shtab: ModuleType, parser: argparse.ArgumentParser, shell: str) -> str:
     values = [spelling for spellings, has_value in cli.known().values() if has_value for spelling in spellings]
-    own = shells.FINISH[shell](values) if parser.prog == RUNNER else shells.Finish()
-    if own.instead:
-        return own.instead(parser)
+    walk = shells.walk(shell, values) if parser.prog == RUNNER else ""
+    # zsh calls at the script's end what was defined before; bash and fish take what was defined last.
+    before, behind = (walk, "") if shell == "zsh" else ("", walk)
     try:
-        script: str = shtab.complete(parser, shell, preamble=own.before_the_end)
+        script: str = shtab.complete(parser, shell, preamble=before)
     except NotImplementedError:
         raise MemguardError(
             f"this shtab ({shtab.__version__}) knows no {shell}: "
             f"{shlex.quote(sys.executable)} -m pip install --upgrade shtab"
         ) from None
-    return script.replace(_EVALUATED, _EVALUATED_OR_SOURCED) + own.behind
-
-
-def _companion_parser(shtab: ModuleType) -> argparse.ArgumentParser:
-    """Return the parser of `memguard`."""
-    parser = main.build_parser()
-    _adapt(parser, shtab)
-    return parser
+    return script.replace(_EVALUATED, _EVALUATED_OR_SOURCED) + behind
 
 
 def _adapt(parser: argparse.ArgumentParser, shtab: ModuleType) -> None:

@@ -6,23 +6,10 @@ Each shell gets the same walk: options end at `--` or at the first word that is 
 
 from __future__ import annotations
 
-import shlex
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Callable, Sequence
-
-
-@dataclass(frozen=True, slots=True)
-class Finish:
-    """What is added to the script of shtab: before its end, behind it, or what stands in its place."""
-
-    before_the_end: str = ""
-    behind: str = ""
-    instead: Callable[[argparse.ArgumentParser], str] | None = None
-
+    from collections.abc import Sequence
 
 _BASH = r"""
 _memguard_test() {
@@ -104,12 +91,13 @@ function __memguard_test_command
     return 0
 end
 
-function __memguard_test_own_options
-    not __memguard_test_command >/dev/null
-end
-
 function __memguard_test_in_command
     __memguard_test_command >/dev/null
+end
+
+function _shtab_memguard_test_using
+    # In the place of shtab's own, by which it offers the options.
+    not __memguard_test_command >/dev/null
 end
 
 function __memguard_test_complete_command
@@ -117,44 +105,16 @@ function __memguard_test_complete_command
     complete -C (string join ' ' -- (string escape -- $words) (commandline -ct))
 end
 
-complete -c memguard-test -e
-complete -c memguard-test -f
 complete -c memguard-test -n __memguard_test_in_command -a '(__memguard_test_complete_command)'
 """
 
+WALKS = {"bash": (_BASH, " | "), "zsh": (_ZSH, " | "), "fish": (_FISH, " ")}
+"""The script for each shell, and what separates the words that `VALUES` stands for."""
 
-def _filled(template: str, values: Sequence[str], separator: str) -> str:
+
+def walk(shell: str, values: Sequence[str]) -> str:
+    """Return the script for a shell; `values` are the spellings of options that take a value."""
+    template, separator = WALKS[shell]
     long = [value for value in values if value.startswith("--")]
     short = [value[1] for value in values if not value.startswith("--")]
     return template.replace("VALUES", separator.join(long)).replace("LETTERS", "".join(short))
-
-
-def _bash(values: Sequence[str]) -> Finish:
-    return Finish(behind=_filled(_BASH, values, " | "))
-
-
-def _zsh(values: Sequence[str]) -> Finish:
-    return Finish(before_the_end=_filled(_ZSH, values, " | "))
-
-
-def _fish(values: Sequence[str]) -> Finish:
-    """Fish asks every line whose condition holds: ours are written here, each bound to where its options are typed."""
-
-    def script(parser: argparse.ArgumentParser) -> str:
-        lines = [_fish_option(action) for action in parser._actions]  # noqa: SLF001 - no other way to list them
-        return _filled(_FISH, values, " ") + "\n".join(lines) + "\n"
-
-    return Finish(instead=script)
-
-
-def _fish_option(action: argparse.Action) -> str:
-    """Return fish's line for one option."""
-    words = ["complete -c memguard-test -n __memguard_test_own_options"]
-    words += [f"-l {name[2:]}" if name.startswith("--") else f"-s {name[1:]}" for name in action.option_strings]
-    if action.nargs != 0:
-        words.append("-rF" if hasattr(action, "complete") else "-x")
-    words.append(f"-d {shlex.quote((action.help or '').replace('%%', '%'))}")
-    return " ".join(words)
-
-
-FINISH: dict[str, Callable[[Sequence[str]], Finish]] = {"bash": _bash, "zsh": _zsh, "fish": _fish}

@@ -13,7 +13,7 @@ from memguard_runner.companion.terminal.screen import screen_of
 from pytest_memguard.config.load import working_directory
 from pytest_memguard.errors import printable
 
-from . import configuration, environment, installation, memory, processes, render, selftest
+from . import configuration, installation, memory, processes, render, selftest
 from .findings import PROBLEM, CheckContext, Finding
 from .isolated import examine
 
@@ -28,7 +28,6 @@ GROUPS = {
     "Processes": processes.CHECKS,
     "Memory": memory.CHECKS,
     "Configuration": configuration.CHECKS,
-    "Surroundings": environment.CHECKS,
 }
 SELF_TEST = "Self-test"
 
@@ -48,7 +47,8 @@ def run(options: argparse.Namespace) -> int:
     findings: list[tuple[str, Finding]] = []
     screen = screen_of(sys.stdout)
     wide = min(WIDEST, screen.width)
-    for group, found in _examine_all(_context(), self_test=options.self_test):
+    context = CheckContext(dict(os.environ), working_directory())
+    for group, found in _examine_all(context, self_test=options.self_test):
         findings += [(group, finding) for finding in found]
         if not options.json:
             _print("\n".join(render.lines(group, found, width=wide, plain=not screen.is_unicode)) + "\n")
@@ -82,10 +82,6 @@ def _self_test(context: CheckContext) -> list[Finding]:
     except Exception as error:
         reason = printable(f"{type(error).__name__}: {error}"[:300])
         return [Finding(PROBLEM, selftest.NAME, f"could not be carried out ({reason})", "see the lines above")]
-
-
-def _context() -> CheckContext:
-    return CheckContext(dict(os.environ), working_directory())
 
 
 def _print(text: str) -> None:

@@ -29,8 +29,6 @@ def answer(words: Sequence[str], environ: Mapping[str, str] | None = None) -> tu
         return "", f"no answer within {SECONDS:g} s"
     except OSError as error:
         return "", f"it cannot be started: {error.strerror}"
-    except ValueError as error:
-        return "", f"it cannot be started: {error}"
     out = ended.stdout.decode(errors="replace").strip()
     if ended.returncode == 0 and out:
         return out, ""

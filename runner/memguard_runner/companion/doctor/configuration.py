@@ -1,4 +1,4 @@
-"""The configuration that was found and what is wrong with it; the log, and the folder of the kept logs."""
+"""The configuration that was found and what is wrong with it; the logs and the notifications that it asks for."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pytest_memguard.config.settings import PYTEST
 from pytest_memguard.environ import READER
 from pytest_memguard.errors import MemguardError, printable, reason_of
 from pytest_memguard.outputs.log.folder import runs_folder
+from pytest_memguard.outputs.notify.channels import DESKTOP, channels
 from pytest_memguard.units import format_seconds, format_size
 
 from .findings import PROBLEM, Check, CheckContext, Finding, note, ok, problem
@@ -142,6 +143,24 @@ def _kept(context: CheckContext) -> list[Finding]:
     return [ok(name, f"{runs} in {printable(place)}")]
 
 
+def _notifications(context: CheckContext) -> list[Finding]:
+    """Tell by which ways notifications would be sent, or why not; nothing is sent."""
+    try:
+        settings = effective_settings(context)
+    except MemguardError:
+        return []  # the configuration has a line of its own
+    if not settings.notify:
+        return [ok("notifications", f"switched off ({printable(settings.source('notify'))})")]
+    found = []
+    for channel in channels(settings.notify_command, settings.notify_urls, sys.platform, context.environ):
+        name = "notifications" if channel.kind == DESKTOP else f"notify-{channel.kind}"
+        if channel.problem:
+            found.append(note(name, channel.problem, channel.cure))
+        else:
+            found.append(ok(name, f"sent by {printable(channel.shown)}; `memguard notify` tries it"))
+    return found
+
+
 def why_not_writable(path: str) -> str:
     """Return why a file cannot be appended to, "" when it can. Nothing is left behind, no folder is made."""
     try:
@@ -192,4 +211,5 @@ CHECKS = (
     Check("settings", _settings),
     Check("log", _log),
     Check("kept logs", _kept),
+    Check("notifications", _notifications),
 )

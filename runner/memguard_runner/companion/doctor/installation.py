@@ -17,7 +17,6 @@ from .ask_program import answer
 from .findings import Check, CheckContext, Finding, note, ok, problem
 
 PACKAGE = "pytest-memguard"
-OLDEST = (3, 10)
 EXTRAS = {
     "watch": ("watchfiles", "memguard-test --watch"),
     "notify": ("apprise", "notify-urls"),
@@ -29,24 +28,22 @@ _WHERE = "import memguard_runner, sys; sys.stdout.write(memguard_runner.__file__
 
 def _memguard(_context: CheckContext) -> list[Finding]:
     folder = printable(os.path.dirname(os.path.dirname(str(memguard_runner.__file__))))
-    version = _own_version()
+    version = _version_of(PACKAGE)
     if not version:
         cure = f"install it: `{_python_words()} -m pip install {PACKAGE}`"
         return [note("memguard", f"not installed, but run from {folder}", cure)]
     return [ok("memguard", f"{version}, from {folder}")]
 
 
-def _own_version() -> str:
+def _version_of(package: str) -> str:
     try:
-        return metadata.version(PACKAGE)
+        return metadata.version(package)
     except metadata.PackageNotFoundError:  # a checkout on PYTHONPATH
         return ""
 
 
 def _python(_context: CheckContext) -> list[Finding]:
     text = f"{platform.python_implementation()} {platform.python_version()}, {printable(sys.executable)}"
-    if sys.version_info < OLDEST:
-        return [problem("Python", text, "use Python 3.10 or later")]
     return [ok("Python", text)]
 
 
@@ -78,19 +75,18 @@ def _container(context: CheckContext, release: str) -> str:
 def _packages(context: CheckContext) -> list[Finding]:
     """Tell the versions of what memguard needs, and what the plugin works with."""
     found = []
-    for name, module, needed_for in (
-        ("psutil", "psutil", "macOS and MEMGUARD_READER=portable"),
-        ("pytest", "pytest", "pytest --mem-limit"),
-        ("xdist", "xdist", ""),
+    for name, package, needed_for in (
+        ("psutil", "psutil", "it is needed for macOS and MEMGUARD_READER=portable"),
+        ("pytest", "pytest", "it is needed for pytest --mem-limit"),
+        ("xdist", "pytest-xdist", ""),
     ):
-        version, reason = _version(name, module)
+        version = _version_of(package) if find_spec(name) is not None else ""
         if version:
             found.append(ok(name, version))
         elif needed_for:
-            cure = f"{_python_words()} -m pip install {name}"
-            found.append(note(name, f"{reason}; it is needed for {needed_for}", cure))
+            found.append(note(name, f"not installed; {needed_for}", f"{_python_words()} -m pip install {package}"))
         else:
-            found.append(ok(name, f"{reason}; pytest runs without workers"))
+            found.append(ok(name, "not installed; pytest runs without workers"))
     if context.environ.get("PYTEST_DISABLE_PLUGIN_AUTOLOAD"):
         text = "PYTEST_DISABLE_PLUGIN_AUTOLOAD is set, so pytest does not load the plugin by itself"
         found.append(note("plugin", text, "unset it, or call `pytest -p pytest_memguard.plugin --mem-limit=...`"))
@@ -98,18 +94,6 @@ def _packages(context: CheckContext) -> list[Finding]:
         cure = f"{_python_words()} -m pip install {PACKAGE}"
         found.append(note("plugin", "pytest does not know the plugin: memguard is not installed here", cure))
     return found
-
-
-def _version(name: str, module: str) -> tuple[str, str]:
-    """Return (version, ""), or ("", why not)."""
-    package = "pytest-xdist" if name == "xdist" else name
-    try:
-        version = metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "", "not installed"
-    if find_spec(module) is None:
-        return "", "not installed"
-    return version, ""
 
 
 def _extras(_context: CheckContext) -> list[Finding]:
@@ -140,59 +124,55 @@ def _command(context: CheckContext) -> list[Finding]:
     own = os.path.join(os.path.dirname(sys.executable), name)
     path = shutil.which(name, path=context.environ.get("PATH"))
     if path is None:
-        if os.access(own, os.X_OK) and os.path.exists(interpreter_of(own)):
+        if os.access(own, os.X_OK) and os.path.exists(_interpreter_of(own)):
             cure = f"activate its environment, or call {_typed(own)}"
         else:
             cure = f"call `{_python_words()} -m memguard_runner` instead"
         return [note(name, "in no folder of PATH", cure)]
     shown = printable(path)
-    version, reason = answer([path, "--version" if _own_version() else "--help"], context.environ)
+    own_version = _version_of(PACKAGE)
+    version, reason = answer([path, "--version" if own_version else "--help"], context.environ)
     if reason:
-        return [problem(name, f"{shown} does not start: {_why(path, reason)}", _way_out(path))]
-    if _own_version() and version != f"{name} {_own_version()}":
-        text = f"{shown} is {printable(version.splitlines()[0])}, and not of this installation"
-        return [note(name, text, f"call {_typed(own)}, or put its folder first on PATH")]
+        return [_does_not_start(path, reason)]
     where = _installation(path, context)
-    if where and os.path.realpath(where) != os.path.realpath(str(memguard_runner.__file__)):
-        folder = printable(os.path.dirname(os.path.dirname(where)))
-        text = f"{shown} is of another installation, {folder}"
-        return [note(name, text, f"call {_typed(own)}, or put its folder first on PATH")]
-    return [ok(name, shown)]
+    if own_version and version != f"{name} {own_version}":
+        text = f"{shown} is {printable(version.splitlines()[0])}, and not of this installation"
+    elif where and os.path.realpath(where) != os.path.realpath(str(memguard_runner.__file__)):
+        text = f"{shown} is of another installation, {printable(os.path.dirname(os.path.dirname(where)))}"
+    else:
+        return [ok(name, shown)]
+    return [note(name, text, f"call {_typed(own)}, or put its folder first on PATH")]
 
 
-def interpreter_of(path: str) -> str:
+def _first_line(path: str) -> bytes:
+    """Return the first line of a script from its `#!` on, b"" of what has none."""
+    try:
+        with open(path, "rb") as file:
+            first = file.readline(4096)
+    except OSError:
+        return b""
+    return first[2:].strip() if first.startswith(b"#!") else b""
+
+
+def _interpreter_of(path: str) -> str:
     """Return what the first line of a script names, as the kernel reads it: up to the first blank."""
-    try:
-        with open(path, "rb") as file:
-            first = file.readline(4096)
-    except OSError:
-        return ""
-    words = first[2:].split(None, 1)
-    return os.fsdecode(words[0]) if first.startswith(b"#!") and words else ""
+    return os.fsdecode(b"".join(_first_line(path).split(None, 1)[:1]))
 
 
-def _why(path: str, reason: str) -> str:
-    interpreter = interpreter_of(path)
+def _does_not_start(path: str, reason: str) -> Finding:
+    interpreter = _interpreter_of(path)
+    anew = "install memguard anew"
     if interpreter and not os.path.exists(interpreter):
-        return f"its first line names {printable(interpreter)}, which does not exist"
-    return reason
-
-
-def _way_out(path: str) -> str:
-    try:
-        with open(path, "rb") as file:
-            first = file.readline(4096)
-    except OSError:
-        first = b""
-    instead = f"call `{_python_words()} -m memguard_runner` instead"
-    if first.startswith(b"#!/") and b" " in first[2:].strip() and not os.path.exists(interpreter_of(path)):
-        return f"{instead}, or make the environment anew in a folder without a blank in its path"
-    return f"{instead}, or install memguard anew"
+        reason = f"its first line names {printable(interpreter)}, which does not exist"
+        if b" " in _first_line(path):
+            anew = "make the environment anew in a folder without a blank in its path"
+    text = f"{printable(path)} does not start: {reason}"
+    return problem("memguard-test", text, f"call `{_python_words()} -m memguard_runner` instead, or {anew}")
 
 
 def _installation(path: str, context: CheckContext) -> str:
     """Return the file of the package that the script at `path` would import, "" when that cannot be told."""
-    interpreter = interpreter_of(path)
+    interpreter = _interpreter_of(path)
     if not interpreter or "python" not in os.path.basename(interpreter):
         return ""
     return answer([interpreter, "-c", _WHERE], context.environ)[0]

@@ -1,4 +1,4 @@
-"""The machine's memory: what may be used, what is left, swap, pressure, and who would know of a kernel kill."""
+"""The machine's memory: what may be used, what is left, and who would know of a kernel kill."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import sys
 
 from pytest_memguard.errors import MemguardError, printable
-from pytest_memguard.system import cgroup, memory, memory_now, procfs
+from pytest_memguard.system import cgroup, memory, procfs
 from pytest_memguard.system.available import available_memory
 from pytest_memguard.system.oom_killer import KernelKills
 from pytest_memguard.units import format_size
@@ -71,29 +71,12 @@ def _control_group(context: CheckContext) -> list[Finding]:
     return [ok("control group", "; ".join(parts))]
 
 
-def _swap(context: CheckContext) -> list[Finding]:
-    """Tell how much swap there is, and how strictly memory is promised."""
-    now = memory_now.read(memory.root_of(context.environ))
-    text = "none" if LINUX else "none yet"
-    if now.swap_total:
-        used = format_size(now.swap_used or 0)
-        text = f"{used} of {format_size(now.swap_total)} used; memguard counts what was swapped out"
-    found = [ok("swap", text)]
-    if LINUX and procfs.read_file("/proc/sys/vm/overcommit_memory").strip() == STRICT:
-        text = "strict (vm.overcommit_memory = 2): allocations may fail before the limit is reached"
-        found.append(note("overcommit", text, "a MemoryError then is the kernel's; see CommitLimit in /proc/meminfo"))
-    return found
-
-
-def _pressure(context: CheckContext) -> list[Finding]:
-    """Tell how much time was lost waiting for memory."""
-    if not LINUX:
+def _overcommit(_context: CheckContext) -> list[Finding]:
+    """Tell how strictly memory is promised, where allocations fail early for it."""
+    if procfs.read_file("/proc/sys/vm/overcommit_memory").strip() != STRICT:
         return []
-    pressure = memory_now.read(memory.root_of(context.environ)).pressure
-    if pressure is not None:
-        return [ok("pressure", f"{pressure.some:.2f} % of the last 10 s were lost waiting for memory")]
-    cure = "harmless: only `memguard status` shows it; boot with psi=1 if you want it there"
-    return [note("pressure", "this kernel does not tell it (/proc/pressure/memory)", cure)]
+    text = "strict (vm.overcommit_memory = 2): allocations may fail before the limit is reached"
+    return [note("overcommit", text, "a MemoryError then is the kernel's; see CommitLimit in /proc/meminfo")]
 
 
 def _kernel_kills(_context: CheckContext) -> list[Finding]:
@@ -111,7 +94,6 @@ def _kernel_kills(_context: CheckContext) -> list[Finding]:
 CHECKS = (
     Check("memory", _available),
     Check("control group", _control_group),
-    Check("swap", _swap),
-    Check("pressure", _pressure),
+    Check("overcommit", _overcommit),
     Check("kernel kills", _kernel_kills),
 )

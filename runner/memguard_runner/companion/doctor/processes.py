@@ -20,7 +20,6 @@ from pytest_memguard.units import MB, format_size
 from .findings import Check, CheckContext, Finding, note, ok, problem
 
 LINUX = sys.platform == "linux"
-FEW_DESCRIPTORS = 64  # the guard needs 12, its reader keeps one for each process of the tree
 _UNSET = f"unset {READER}, unless you have a reason"
 _RSS_INSTEAD = "so RSS counts instead, which has shared memory in every process: give a higher limit"
 
@@ -190,16 +189,6 @@ def _score(_context: CheckContext) -> list[Finding]:
     return [note("oom_score_adj", text, "it needs a writable /proc; in a container, ask who set it up")]
 
 
-def _descriptors(_context: CheckContext) -> list[Finding]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = hard if hard != resource.RLIM_INFINITY else 1 << 20
-    shown = "unlimited" if hard == resource.RLIM_INFINITY else str(hard)
-    text = f"{soft} open files, {shown} at most"
-    if most < FEW_DESCRIPTORS:
-        return [note("limits", f"{text}: too few for a large tree", "allow more: `ulimit -n`")]
-    return [ok("limits", text)]
-
-
 def _mount_options(folder: str) -> list[str]:
     """Return the options that a folder is mounted with (mount(8)); the last mount counts."""
     options: list[str] = []
@@ -218,5 +207,4 @@ CHECKS = (
     Check("signals", _signals),
     Check("prlimit", _clamp),
     Check("oom_score_adj", _score),
-    Check("limits", _descriptors),
 )

@@ -15,13 +15,12 @@ if TYPE_CHECKING:
 MARKS = {OK: "✓", NOTE: "·", PROBLEM: "✗"}
 ASCII_MARKS = {OK: "+", NOTE: "-", PROBLEM: "!"}
 ARROW, ASCII_ARROW = "→", "->"
-NARROWEST = 40  # columns: below this a line is not broken, for it would be one word wide
 
 NEXT = "what memguard sees of a run: `memguard-test -v -i 0.5 -l memory.log COMMAND`, then `memguard report memory.log`"
 
 
 def lines(group: str, findings: Sequence[Finding], *, width: int, plain: bool) -> Iterator[str]:
-    """Yield a group's heading and its lines, broken at `width` columns (0: not at all)."""
+    """Yield a group's heading and its lines, broken at `width` columns."""
     marks, arrow = (ASCII_MARKS, ASCII_ARROW) if plain else (MARKS, ARROW)
     yield group
     for finding in findings:
@@ -32,15 +31,7 @@ def lines(group: str, findings: Sequence[Finding], *, width: int, plain: bool) -
 
 
 def _wrapped(text: str, indent: int, width: int) -> list[str]:
-    if width < NARROWEST:
-        return [text]
-    return textwrap.wrap(
-        text,
-        width,
-        subsequent_indent=" " * indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    return textwrap.wrap(text, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
 
 
 def summary(findings: Sequence[Finding]) -> str:

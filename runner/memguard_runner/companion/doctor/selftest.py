@@ -89,7 +89,7 @@ def run(context: CheckContext) -> list[Finding]:
                 )
         except OSError as error:
             text = f"{printable(' '.join(words))} cannot be started: {error.strerror}"
-            return [problem(NAME, text, "see the lines memguard-test and limits above")]
+            return [problem(NAME, text, "see the line memguard-test above")]
         except (ImportError, MemguardError) as error:
             return [problem(NAME, printable(str(error)), "see the line reader above")]
         trial = Trial(folder, reader, process)
