@@ -51,6 +51,6 @@ def __getattr__(name: str) -> object:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
+    from importlib import import_module  # late: the command's start
 
     return getattr(import_module(f"{__name__}.{home}"), name)

@@ -118,16 +118,16 @@ class Assembly:
     def _open_sinks(self, kept: str, *, verbose: bool) -> None:
         sinks, log, keep = self.sinks, self.settings.log, self.settings.keep
         if log:
-            from pytest_memguard.outputs.log.file_sink import LogSink
+            from pytest_memguard.outputs.log.file_sink import LogSink  # late: the guard's memory
 
             sinks.add(LogSink(log, self.console), "log")
         if keep:
-            from pytest_memguard.outputs.log.folder import runs_folder
+            from pytest_memguard.outputs.log.folder import runs_folder  # late: the guard's memory
             from pytest_memguard.outputs.log.kept_sink import KeptLogSink
 
             sinks.add(KeptLogSink(kept or runs_folder(os.environ, sys.platform), keep), "kept log", quiet=True)
         if verbose:
-            from pytest_memguard.outputs.status_line import StatusLine
+            from pytest_memguard.outputs.status_line import StatusLine  # late: the guard's memory
 
             sinks.add(StatusLine(self.console), "status")
         sinks.add_installed()
@@ -136,7 +136,7 @@ class Assembly:
 
     def _open_notifications(self) -> NotificationSink:
         if self._notifications is None:
-            from pytest_memguard.outputs.notify.sink import NotificationSink
+            from pytest_memguard.outputs.notify.sink import NotificationSink  # late: the guard's memory
 
             self._notifications = NotificationSink(
                 self.settings, self.run.identifier, self._directory, exclude=self.tree.exclude
@@ -147,7 +147,7 @@ class Assembly:
 def _monitor(run: events.Run) -> LowMemoryMonitor | None:
     if not run.floor:
         return None
-    from pytest_memguard.engine.low_memory import monitor_of  # 0.2-0.9 MB, for a floor only
+    from pytest_memguard.engine.low_memory import monitor_of  # late: the guard's memory (0.2-0.9 MB, for a floor only)
 
     return monitor_of(run)
 

@@ -5,15 +5,21 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from json.decoder import JSONDecoder
     from json.encoder import encode_basestring
     from typing import Any, ClassVar
 
     from typing_extensions import Self
+
+    make_scanner: Any
 else:
     try:
-        from _json import encode_basestring
+        from _json import encode_basestring, make_scanner
     except ImportError:  # an interpreter without the C half
+        from json.decoder import JSONDecoder
         from json.encoder import encode_basestring
+
+        make_scanner = None
 
 
 def encode(value: Mapping[str, object]) -> bytes:
@@ -28,7 +34,7 @@ def decode(line: bytes) -> dict[str, Any]:
     """Return the object that a line holds. Raises ValueError when it holds none."""
     text = line.decode("utf-8", "replace").strip()
     try:
-        value, end = _scanner()(text, 0)
+        value, end = _scan(text, 0)
     except (StopIteration, RecursionError):
         raise ValueError("expected a JSON object on one line") from None
     if not isinstance(value, dict) or end != len(text):
@@ -62,17 +68,9 @@ class _Context:
     parse_constant = float
 
 
-def _scanner() -> Callable[[str, int], tuple[Any, int]]:
-    """Return json's scanner; where there is only the Python half, `json` has to be imported."""
-    try:
-        from _json import make_scanner
-    except ImportError:
-        from json import JSONDecoder
-
-        return JSONDecoder().raw_decode
-    scanner: Any = make_scanner
-    scan: Callable[[str, int], tuple[Any, int]] = scanner(_Context())
-    return scan
+_scan: Callable[[str, int], tuple[Any, int]] = (
+    make_scanner(_Context()) if make_scanner is not None else JSONDecoder().raw_decode
+)
 
 
 class JsonObject:

@@ -27,7 +27,7 @@ def find_folder(name: str) -> str:
 
 def listen(path: str) -> socket.socket:
     """Create the folder of `path`, if need be, and listen there. Raises OSError."""
-    import _socket as c_socket  # `socket` adds enums and selectors: 5 ms and 1 MB
+    import _socket as c_socket  # late: the command's start (`socket` adds enums and selectors: 5 ms and 1 MB)
 
     try:
         os.mkdir(os.path.dirname(path), 0o700)

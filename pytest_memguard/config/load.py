@@ -168,7 +168,7 @@ def _size_on_this_machine(
     """Return the bytes of a size whose percentages are of the memory that this process may use, and note so."""
     if not _is_percentage(value):
         return parse_size(value)  # type: ignore[arg-type]
-    from pytest_memguard.system import memory  # only a percentage needs to know the machine
+    from pytest_memguard.system import memory  # late: the command's start (only a percentage needs to know the machine)
 
     root = memory.root_of(environ)
     try:

@@ -29,7 +29,7 @@ def find_config(directory: str) -> ConfigFile | None:
         if b"memguard" in content:
             table = _memguard_table(path, content)
             if table is not None:
-                from .tables import check_file  # 1 ms: many a pyproject.toml says nothing to memguard
+                from .tables import check_file  # late: the command's start (1 ms, and few files are for us)
 
                 return check_file(path, table)
         parent = os.path.dirname(directory)
@@ -57,7 +57,7 @@ def _read(path: str) -> bytes:
 
 def _memguard_table(path: str, content: bytes) -> object:
     """Return what stands under tool.memguard, or None: as it is kept, or from the parser. Raises UsageError."""
-    from . import table_cache  # 1 ms: only for a file that mentions memguard
+    from . import table_cache  # late: the command's start (1 ms)
 
     kept = table_cache.recall(content)
     if kept is not None:
@@ -70,9 +70,9 @@ def _memguard_table(path: str, content: bytes) -> object:
 def _parse(path: str, content: bytes) -> object:
     """Return what stands under tool.memguard, or None. Raises UsageError."""
     if sys.version_info >= (3, 11):
-        import tomllib
+        import tomllib  # late: the command's start (20 ms)
     else:
-        import tomli as tomllib
+        import tomli as tomllib  # late: the command's start (20 ms)
 
     if content.startswith(_BYTE_ORDER_MARK):
         raise UsageError(f"{printable(path)}: {MARKED}")

@@ -14,6 +14,11 @@ import sys
 from pytest_memguard import state_folder
 from pytest_memguard.jsonline import decode, encode
 
+try:
+    from _blake2 import blake2s  # `hashlib` brings OpenSSL: 5 ms
+except ImportError:  # a Python without it keeps nothing
+    blake2s = None  # type: ignore[assignment, misc]
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -38,7 +43,7 @@ def recall(content: bytes) -> dict[str, Any] | None:
             os.close(descriptor)
         seal, _, line = kept.partition(b"\n")
         return decode(line) if seal == _seal(line, sum_) else None
-    except (OSError, ValueError, ImportError):
+    except (OSError, ValueError):
         return None
 
 
@@ -54,7 +59,7 @@ def keep(content: bytes, table: object) -> None:
             return
         state_folder.make(os.path.dirname(path))
         _write(path, kept)
-    except (OSError, ValueError, TypeError, RecursionError, ImportError):  # TypeError: a date
+    except (OSError, ValueError, TypeError, RecursionError):  # TypeError: a date
         pass
 
 
@@ -78,17 +83,13 @@ def _write(path: str, kept: bytes) -> None:
 
 
 def _place(content: bytes) -> tuple[str, bytes]:
-    """Return where it is kept what a file says, and the sum of its content. Raises OSError, ImportError."""
-    from _blake2 import blake2s  # `hashlib` brings OpenSSL: 5 ms
-
+    """Return where it is kept what a file says, and the sum of its content. Raises OSError."""
     folder = state_folder.find(os.environ, sys.platform)
-    if not folder:
+    if not folder or blake2s is None:
         raise FileNotFoundError
     sum_ = blake2s(content).digest()
     return f"{folder}/tables/{sum_[0] % FILES:02x}", sum_
 
 
 def _seal(line: bytes, sum_: bytes) -> bytes:
-    from _blake2 import blake2s
-
     return blake2s(line, key=sum_, person=VERSION).hexdigest().encode()

@@ -57,7 +57,7 @@ class Sinks:
         """Register what other packages offer in the entry-point group `memguard`."""
         if not any(_names_group(path) for path in _entry_point_files()):
             return
-        from importlib.metadata import entry_points
+        from importlib.metadata import entry_points  # late: the guard's memory
 
         for entry in entry_points(group=GROUP):
             try:
@@ -90,7 +90,7 @@ class Sinks:
 
     def _register(self, sink: object, name: str) -> None:
         if self._manager is None:
-            import pluggy
+            import pluggy  # late: the guard's memory
 
             from pytest_memguard import hookspecs
 

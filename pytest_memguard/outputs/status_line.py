@@ -12,13 +12,12 @@ import os
 from pytest_memguard.processes.command_line import shorten
 from pytest_memguard.units import format_seconds, format_size
 
+from .console import Console
 from .text.process_table import processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pytest_memguard.events import Outcome, Run, Snapshot
-
-    from .console import Console
 
 COMMAND_SHOWN = 60  # characters
 BAR = 20  # cells
@@ -79,8 +78,6 @@ class StatusLine:
 
 def release_terminal(descriptor: int) -> None:
     """Make all rows scroll again and clear the last one."""
-    from .console import Console
-
     _, rows = _size(descriptor)
     Console(descriptor).write(f"{_SAVE}\033[r{_RESTORE}{_SAVE}\033[{rows};1H\033[2K{_RESTORE}", patience=0.1)
 

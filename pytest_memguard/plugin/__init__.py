@@ -21,14 +21,14 @@ _MARKER = (
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the options."""
-    from .options import add_options
+    from .options import add_options  # late: pytest's start
 
     add_options(parser)
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     """Declare the hooks that others may implement."""
-    from . import hookspecs
+    from . import hookspecs  # late: pytest's start
 
     pluginmanager.add_hookspecs(hookspecs)
 
@@ -41,18 +41,18 @@ def pytest_configure(config: pytest.Config) -> None:
     worker = getattr(config, "workerinput", None)
     if worker is not None and "memguard" not in worker:
         return
-    from .options import might_be_asked_for
+    from .options import might_be_asked_for  # late: pytest's start
 
     if worker is None and not might_be_asked_for(config):
         return
-    from pytest_memguard.config.settings import Settings
+    from pytest_memguard.config.settings import Settings  # late: pytest's start
 
     from .plan import plan_for
 
     shared = worker["memguard"] if worker is not None else None
     plan = Settings.from_json(shared["plan"]) if shared is not None else plan_for(config)
     if plan is not None:
-        from .registration import guard
+        from .registration import guard  # late: pytest's start
 
         guard(config, plan, shared, NAME)
 
@@ -60,7 +60,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture
 def memguard(request: pytest.FixtureRequest) -> Memguard:
     """Figures (`usage()`, `peak()`, `processes()`) and limits for parts of a test (`with memguard.limit("100MB")`)."""
-    from .fixture import Memguard
+    from .fixture import Memguard  # late: pytest's start
 
     plugin = request.config.pluginmanager.getplugin(NAME)
     return Memguard(plugin.session if plugin is not None else None, request.node)

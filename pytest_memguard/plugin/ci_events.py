@@ -51,7 +51,7 @@ class CiReporter:
         reporter = self._config.pluginmanager.getplugin("terminalreporter")
         if reporter is not None:
             reporter.flush()  # what follows has to begin a line where stderr joins stdout; pytest 9 does so itself
-        from pytest_memguard.outputs.console import Console  # late: of a session in which something was passed
+        from pytest_memguard.outputs.console import Console  # late: pytest's start
 
         limit = client.limit()
         guard = client.connection.guard

@@ -138,7 +138,7 @@ def free_cycles() -> None:
     """Free what only cycles hold, and hand free memory back to the system."""
     gc.collect()
     try:
-        import ctypes  # late: 2 ms, for a test that failed
+        import ctypes  # late: pytest's start (2 ms, for a test that failed)
 
         ctypes.CDLL(None).malloc_trim(0)  # glibc keeps what lies below a block that is still used (malloc_trim(3))
     except (ImportError, OSError, AttributeError):

@@ -61,7 +61,7 @@ class Memguard:
         session = self._session
         if session is None:
             return nullcontext()
-        from .plan import size_of  # late: 4 ms that a session without a guard does without
+        from .plan import size_of  # late: pytest's start (4 ms that a session without a guard does without)
 
         try:
             amount = size_of(size, session.plan, "memguard.limit")
@@ -85,13 +85,13 @@ class _Block:
         __tracebackhide__ = True
         breach = self._session.end_block(self._item)
         if breach is not None and (error is None or isinstance(error, (Exception, pytest.fail.Exception))):
-            from pytest_memguard.outputs.text.breach_report import headline  # late, as above
+            from pytest_memguard.outputs.text.breach_report import headline  # late: pytest's start
 
             raise pytest.fail.Exception(headline(breach)) from error
 
 
 def _by_psutil() -> Usage:
-    import psutil  # late: 20 ms, for sessions without a guard only
+    import psutil  # late: pytest's start (20 ms, for sessions without a guard only)
 
     own = psutil.Process()
     processes = []

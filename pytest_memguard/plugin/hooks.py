@@ -31,7 +31,7 @@ class Hooks:
         finally:
             breaches = self.session.end_collecting()
         if breaches:
-            from .failure import apply_to_collection  # late: see `Session.wait_until_ready`
+            from .failure import apply_to_collection  # late: pytest's start
 
             apply_to_collection(breaches, collector, report, self.session.plan.action, self.session.warnings)
             self._broke = report
@@ -44,7 +44,7 @@ class Hooks:
         """Free what a module that failed holds: until now pytest had its traceback, and that has its globals."""
         if report is self._broke:
             self._broke = None
-            from .failure import free_cycles
+            from .failure import free_cycles  # late: pytest's start
 
             free_cycles()
 
@@ -64,7 +64,7 @@ class Hooks:
             session.finish(item)
         report = yield
         if failure is not None:
-            from .failure import apply
+            from .failure import apply  # late: pytest's start
 
             apply(failure, item, call, report)
         elif session.test.wrong_marker:

@@ -68,16 +68,16 @@ def guard(config: pytest.Config, plan: Settings, shared: dict[str, Any] | None, 
         if plan.leftovers == "kill":
             config.pluginmanager.register(ScopedFixtures(session), name + "-fixtures")
     if worker:
-        from .xdist import Worker  # late, as what follows: 0.5 ms each that others do without
+        from .xdist import Worker  # late: pytest's start (as what follows: 0.5 ms each)
 
         config.pluginmanager.register(Worker(config, session), name + "-worker")
         config.add_cleanup(lambda: session.close(0))  # and not pytest_unconfigure: what another plugin raises there
         return
-    from .terminal_summary import Finished, Summary
+    from .terminal_summary import Finished, Summary  # late: pytest's start
 
     summary = Summary(config, session, spool)
     if distributes:
-        from .xdist import Controller, Scheduling
+        from .xdist import Controller, Scheduling  # late: pytest's start
 
         config.pluginmanager.register(Controller(config, session, summary), name)
         config.pluginmanager.register(Scheduling(), name + "-scheduling")
@@ -87,7 +87,7 @@ def guard(config: pytest.Config, plan: Settings, shared: dict[str, Any] | None, 
     config.add_cleanup(summary.close)
     provider = providers.choose(os.environ)
     if provider.wants_sessions:
-        from .ci_events import CiReporter
+        from .ci_events import CiReporter  # late: pytest's start
 
         reporter = CiReporter(config, session, provider)
         config.pluginmanager.register(reporter, name + "-ci")
@@ -109,7 +109,7 @@ def _prepare_for_the_worst(config: pytest.Config, session: Session) -> Spool | N
             facts["cache"] = str(cache.mkdir(CACHE))
         junit = config.getoption("xmlpath", None)
         if junit:
-            from pytest_memguard.session_guard.junit import Spool
+            from pytest_memguard.session_guard.junit import Spool  # late: pytest's start
 
             shared = session.client.shared
             spool = Spool(os.path.join(os.path.dirname(shared["folder"]), f"memguard-spool-{shared['session']}"))

@@ -85,7 +85,7 @@ class Session:
             return
         self._is_ready = True
         # A test may replace `open` and pass a limit: what makes a failure of it is there before. The start of a session
-        # has 8 ms, and needs none of these (2 ms): they are read here, while the guard starts, and late everywhere.
+        # has 8 ms, and needs none of these (2 ms): they are read here, while the guard starts (late: pytest's start).
         from . import api, failure, local_breaches  # noqa: F401
 
         self.client.wait_until_ready()
@@ -148,7 +148,7 @@ class Session:
             breaches = self._refused(call.when)
         if not breaches and not test.has_breached and self._is_above_limit():
             breaches = self._passed_unseen(call.when)
-        from .failure import WARN, failure_of
+        from .failure import WARN, failure_of  # late: pytest's start
 
         failure = failure_of(breaches, item, call, test, self.plan.action, self.warnings)
         if failure is None or test.is_failed:
@@ -232,7 +232,7 @@ class Session:
 
     def usage(self) -> Usage:
         """Ask the guard what is held now."""
-        from .api import usage_of
+        from .api import usage_of  # late: pytest's start
 
         return usage_of(self._ask_surely(protocol.AskUsage(), protocol.SessionUsage))
 
@@ -242,7 +242,7 @@ class Session:
 
     def end_block(self, item: pytest.Item) -> Breach | None:
         """End it; return the breach that fails it. The end of the phase will see it once more, for the report."""
-        from pytest_memguard.outputs.text.breach_report import headline
+        from pytest_memguard.outputs.text.breach_report import headline  # late: pytest's start
 
         from .failure import WARN, decide
 
@@ -272,7 +272,7 @@ class Session:
 
     def warn_of_breaches_outside_of_tests(self) -> None:
         """Warn of limits that were passed while this process ran no test: by a hook, by what the controller started."""
-        from pytest_memguard.outputs.text.breach_report import describe
+        from pytest_memguard.outputs.text.breach_report import describe  # late: pytest's start
 
         self.warnings += ["\n".join(describe(breach)) for breach in self._new_breaches()]
 
@@ -320,7 +320,7 @@ class Session:
         hook.tighten(level)
         if usage is None:
             return []
-        from .local_breaches import refusal
+        from .local_breaches import refusal  # late: pytest's start
 
         return [refusal(usage, self.test, when, self._worker, self.client.limit().source)]
 
@@ -329,7 +329,7 @@ class Session:
         usage = self._ask_twice(protocol.AskUsage(), protocol.SessionUsage)
         if usage is None:
             return []
-        from .local_breaches import passed_unseen
+        from .local_breaches import passed_unseen  # late: pytest's start
 
         self.test.has_breached = True
         added = self.memory.so_far() - self.test.base
@@ -368,7 +368,7 @@ class Session:
             self._snapshots = snapshots
             usage = self.client.ask(protocol.AskUsage(), protocol.SessionUsage)
             if usage is not None:
-                from .api import usage_of
+                from .api import usage_of  # late: pytest's start
 
                 item.ihook.pytest_memguard_snapshot(usage=usage_of(usage))
 

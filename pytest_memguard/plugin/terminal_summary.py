@@ -106,7 +106,7 @@ class Summary:
         most = self._session.plan.report
         if not most or not self._heaviest:
             return
-        from pytest_memguard.processes.command_line import shorten  # late: what is rarely printed, at the end
+        from pytest_memguard.processes.command_line import shorten  # late: pytest's start
 
         reporter.section(f"heaviest {min(most, len(self._heaviest))} of {len(self._heaviest)} tests")
         reporter.line(f"{'ADDED':>10}  {'PEAK':>10}  {'SUBPROCESSES':>12}  TEST")
@@ -123,7 +123,7 @@ class Summary:
         left = [*self._session.left, *self._left]
         if not left:
             return
-        from pytest_memguard.outputs.text.process_table import row  # late, as above
+        from pytest_memguard.outputs.text.process_table import row  # late: pytest's start
 
         reporter.section("processes left running")
         for process in left[:SHOWN]:
@@ -162,7 +162,7 @@ def header(session: Session) -> list[str]:
     acts = "; only warns" if plan.action == "warn" else ""
     lines = [f"memguard: {what}: {size}{tests}{least}{acts}"]
     if not client.joined:
-        from pytest_memguard.outputs.text.preflight import warning  # late: read while the guard starts
+        from pytest_memguard.outputs.text.preflight import warning  # late: pytest's start (read while the guard starts)
 
         line = warning(limit if limit != UNLIMITED else Limit(0), floor, option="--mem-min-available")
         if line:

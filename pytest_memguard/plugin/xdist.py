@@ -111,7 +111,7 @@ class Controller:
             return
         report.user_properties += [(PEAK, in_mb(death.peak))]
         if death.breach is not None:
-            from pytest_memguard.outputs.text.breach_report import describe  # late: see `Session.wait_until_ready`
+            from pytest_memguard.outputs.text.breach_report import describe  # late: pytest's start
 
             from .failure import note
 
@@ -157,7 +157,7 @@ class Scheduling:
     @pytest.hookimpl(optionalhook=True, trylast=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: object) -> object | None:
         """Return xdist's own scheduler for this --dist, mended; None where nothing needs mending."""
-        from xdist import scheduler
+        from xdist import scheduler  # late: an extra
 
         base = getattr(scheduler, _SCHEDULERS.get(config.getoption("dist"), ""), None)
         if base is None or hasattr(base, "memguard_mended"):

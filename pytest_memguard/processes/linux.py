@@ -19,6 +19,7 @@ its checks 60-100 us. What each figure means is in proc(5):
 from __future__ import annotations
 
 import os
+import resource
 import time
 from errno import EMFILE, ENFILE
 
@@ -439,8 +440,6 @@ class LinuxReader:
 
 def _raise_descriptor_limit() -> int:
     """Raise this process's soft limit of open files to the hard one; return what holds now."""
-    import resource
-
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -483,7 +482,7 @@ def _kilobytes(text: bytes, key: bytes) -> int:
 
 def _kcmp_same_map(first: int, second: int) -> bool | None:
     """Return whether two processes share one memory map, None where the kernel will not say."""
-    import ctypes
+    import ctypes  # late: the guard's memory
 
     number = _KCMP_NUMBERS.get(os.uname().machine)
     if number is None:

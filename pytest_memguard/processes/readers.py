@@ -37,7 +37,7 @@ def open_reader(name: str, *, adopts: bool, after: int = 0) -> Reader:
     Raises ReadError when the system does not offer what it needs.
     """
     if name == LINUX:
-        from .linux import LinuxReader
+        from .linux import LinuxReader  # late: the command's start
 
         try:
             return LinuxReader(adopts=adopts, after=after)
@@ -45,6 +45,6 @@ def open_reader(name: str, *, adopts: bool, after: int = 0) -> Reader:
             raise ReadError(
                 f"cannot read processes from /proc ({error.strerror}): mount it, as proc(5) says"
             ) from error
-    from .portable import PortableReader
+    from .portable import PortableReader  # late: the command's start
 
     return PortableReader()

@@ -21,7 +21,7 @@ def become_subreaper() -> bool:
 
 def is_subreaper() -> bool:
     """Return whether this process already is one."""
-    from ctypes import byref, c_int
+    from ctypes import byref, c_int  # late: the command's start
 
     answer = c_int(0)
     _prctl()(_PR_GET_CHILD_SUBREAPER, byref(answer), 0, 0, 0)  # an address given as an integer is cut to 32 bits
@@ -36,12 +36,12 @@ def resign_as_subreaper() -> None:
 def _prctl() -> Any:
     """Return prctl(2) as a function of integers that fit an int, and of pointers made by ctypes."""
     try:
-        import _ctypes
+        import _ctypes  # late: the command's start
 
         address = _ctypes.dlsym(_ctypes.dlopen(None, 0), "prctl")  # type: ignore[arg-type]
         call = _ctypes.call_function
     except (ImportError, AttributeError, OSError):  # an interpreter that is not CPython
-        import ctypes
+        import ctypes  # late: the command's start
 
         return ctypes.CDLL(None).prctl
 

@@ -13,6 +13,7 @@ starts: bun reserves 6 GB of address space, and uses 25 MB.
 from __future__ import annotations
 
 import os
+import resource
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -124,8 +125,6 @@ def data_limit_of(reader: Reader, pid: int) -> DataLimit | None:
 
 
 def _prlimit(pid: int, limits: tuple[int, int] | None = None) -> tuple[int, int]:
-    import resource
-
     if limits is None:
         return resource.prlimit(pid, resource.RLIMIT_DATA)
     return resource.prlimit(pid, resource.RLIMIT_DATA, limits)

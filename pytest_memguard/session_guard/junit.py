@@ -60,7 +60,7 @@ class Spool:
 
 def write(path: str, spool: str, running: list[str], text: str) -> tuple[int, int]:
     """Write the JUnit file; return how many tests were finished, and how many never ran. Raises OSError, ValueError."""
-    from xml.etree import ElementTree as ET
+    from xml.etree import ElementTree as ET  # late: pytest's start
 
     collected, finished = _read(spool)
     suite = ET.Element("testsuite", name="pytest", hostname=os.uname().nodename)

@@ -402,7 +402,7 @@ class Leftovers(JsonObject):
 
 def version() -> str:
     """Return the version of this installation, "" where there is none (a checkout)."""
-    from importlib import metadata  # 3 MB and 20 ms: only asked for when two versions have met
+    from importlib import metadata  # late: the guard's memory (3 MB, for versions that differ)
 
     try:
         return metadata.version(DISTRIBUTION)

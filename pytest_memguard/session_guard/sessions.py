@@ -147,7 +147,7 @@ class Sessions:
         return self._reader.state(member) not in ENDED and not _is_helper(self._reader.command(member.pid))
 
     def _tell_death(self, session: SessionState, root: PytestProcess) -> None:
-        from .death import tell, tell_ci  # the budget of memory: most sessions say goodbye
+        from .death import tell, tell_ci  # late: the guard's memory (most sessions say goodbye)
 
         processes = self._ownership.of_session(session.name)
         for process in processes:
@@ -169,7 +169,7 @@ class Sessions:
         for process in self._ownership.ended:
             if process.killed_for is not None and process.session == session.name and not process.is_kill_told:
                 process.is_kill_told = True
-                from pytest_memguard.outputs.text.breach_report import describe  # the budget of memory
+                from pytest_memguard.outputs.text.breach_report import describe  # late: the guard's memory
 
                 self._console.line(f"worker {process.name} (pid {process.member.pid}) was killed by memguard:")
                 for line in describe(process.killed_for):

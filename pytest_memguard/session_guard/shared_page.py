@@ -188,7 +188,7 @@ def _create() -> int:
     try:
         descriptor = os.memfd_create("memguard-page")
     except (AttributeError, OSError):  # macOS, or a kernel before 3.17
-        from pytest_memguard.processes.pid_list import unnamed_file  # which only these need
+        from pytest_memguard.processes.pid_list import unnamed_file  # late: pytest's start
 
         descriptor = unnamed_file()
     os.ftruncate(descriptor, SIZE)

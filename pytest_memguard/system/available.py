@@ -85,13 +85,13 @@ def available_memory(root: str = "/") -> int:
 def _portable_level(system: str) -> MemoryLevel | None:
     """Return how full the machine is, where there is no /proc/meminfo."""
     if system == "darwin":
-        from . import darwin
+        from . import darwin  # late: the guard's memory
 
         figures = darwin.memory()
         if figures is not None:
             return MemoryLevel(figures.available, figures.total)
     try:
-        import psutil
+        import psutil  # late: the guard's memory
 
         memory = psutil.virtual_memory()
     except (ImportError, OSError, RuntimeError):

@@ -18,7 +18,7 @@ not been run on a Mac. What it relies on:
 from __future__ import annotations
 
 import os
-from struct import unpack_from
+from struct import calcsize, unpack_from
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def memory() -> MacMemory | None:
     """Return how full this Mac's memory is; None on another system."""
     library = _library()
     try:
-        from ctypes import byref, c_uint, create_string_buffer
+        from ctypes import byref, c_uint, create_string_buffer  # late: memguard's start
 
         total = sysctl("hw.memsize", "=Q")
         if library is None or total is None:
@@ -90,11 +90,9 @@ def swap() -> tuple[int, int] | None:
 
 def sysctl(name: str, form: str) -> tuple[int, ...] | None:
     """Return the integers of a sysctl, laid out as `form` (see `struct`) says; None where there is none."""
-    from struct import calcsize
-
     library = _library()
     try:
-        from ctypes import byref, c_size_t, create_string_buffer
+        from ctypes import byref, c_size_t, create_string_buffer  # late: memguard's start
 
         if library is None:
             return None
@@ -110,7 +108,7 @@ def sysctl(name: str, form: str) -> tuple[int, ...] | None:
 def _library() -> Any:
     """Return what this process has loaded: on macOS that includes libSystem. None where Python cannot tell."""
     try:
-        from ctypes import CDLL
+        from ctypes import CDLL  # late: memguard's start
 
         return CDLL(None, use_errno=True)
     except (ImportError, OSError):

@@ -55,7 +55,7 @@ def physical_memory(root: str = "/") -> int:
 
 def own_peak() -> int:
     """Return the most RSS this process has held, in bytes: what a child shows as its own until it calls exec."""
-    import resource
+    import resource  # late: the command's start
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_UNIT
 

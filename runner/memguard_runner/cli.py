@@ -131,7 +131,7 @@ def _split_short(word: str) -> tuple[str, str | None]:
 
 
 def _hint(name: str) -> str:
-    from difflib import get_close_matches
+    from difflib import get_close_matches  # late: the command's start
 
     close = get_close_matches(name, [*_WITH_VALUE, *_SWITCHES, *_MODES], n=1)
     if close:

@@ -59,12 +59,12 @@ def run_guarded(command: Sequence[str], settings: Settings, reader: str) -> int:
     if spec.socket_path:
         remove(spec.socket_path)
     if os.WIFSIGNALED(status):
-        from .orphan_cleanup import tell_and_kill
+        from .orphan_cleanup import tell_and_kill  # late: the command's start
 
         tell_and_kill(spec, os.WTERMSIG(status))
         return exit_status.OWN_FAILURE
     if os.WEXITSTATUS(status) == exit_status.OWN_FAILURE and not settings.leave_running:
-        from .orphan_cleanup import kill_what_is_left
+        from .orphan_cleanup import kill_what_is_left  # late: the command's start
 
         kill_what_is_left(spec)
     return os.WEXITSTATUS(status)
@@ -104,7 +104,7 @@ def _next_signal(awaited: set[int], *, terminal: bool) -> tuple[int, bool]:
 
 def _stop_like_a_job() -> None:
     """Give the terminal back in order, then stop, as the command does; the shell continues us with SIGCONT."""
-    from pytest_memguard.outputs.status_line import release_terminal
+    from pytest_memguard.outputs.status_line import release_terminal  # late: the command's start
 
     release_terminal(2)
     os.kill(os.getpid(), signals.SIGSTOP)

@@ -33,7 +33,7 @@ def guard_and_exit(spec: RunSpec) -> None:
         environ = command_environment(spec.cookie, spec.socket_path)
         pid = spawn.start(spec.command, environ, own_session=not spec.terminal, mask=spec.mask)
         _leave_the_job()
-        from .supervise import supervise
+        from .supervise import supervise  # late: the command's start
 
         status = supervise(spec, pid, started, kernel)
     except spawn.CannotStart as error:
@@ -59,7 +59,7 @@ def _wake(foreground: int) -> None:
 
 def _leave_the_job() -> None:
     """Move to a process group of our own: Ctrl-Z, and a kill of the whole job, must not stop the guarding."""
-    from pytest_memguard.processes.guard_name import take_guard_name  # the command runs by now
+    from pytest_memguard.processes.guard_name import take_guard_name  # late: the command's start
 
     try:
         os.setpgid(0, 0)
@@ -73,7 +73,7 @@ def _leave_the_job() -> None:
 def _fail(spec: RunSpec, pid: int, error: BaseException) -> int:
     """End the tree after an error of our own: it must not run unguarded. `pid` is the command, 0 if not started."""
     try:
-        from .orphan_cleanup import kill_the_tree
+        from .orphan_cleanup import kill_the_tree  # late: the command's start
 
         kill_the_tree(spec)
     except Exception:  # the reader, which finds the others, may be what failed
@@ -81,7 +81,7 @@ def _fail(spec: RunSpec, pid: int, error: BaseException) -> int:
     if isinstance(error, MemguardError):
         _complain(str(error))
     else:
-        import traceback
+        import traceback  # late: the command's start
 
         frames = traceback.extract_tb(error.__traceback__)
         where = f"{os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else "unknown place"
@@ -101,6 +101,6 @@ def _kill_the_command(spec: RunSpec, pid: int) -> None:
 
 
 def _complain(text: str) -> None:
-    from pytest_memguard.outputs.console import Console
+    from pytest_memguard.outputs.console import Console  # late: the command's start
 
     Console().line(text)

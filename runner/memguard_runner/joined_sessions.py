@@ -48,7 +48,7 @@ class JoinedSessions:
             self._listening.close()
 
     def _open(self, descriptor: int) -> None:
-        from pytest_memguard.session_guard.attach import serve_sessions  # 2 MB, and most runs have no pytest inside
+        from pytest_memguard.session_guard.attach import serve_sessions  # late: the guard's memory (2 MB)
 
         assert self._listening is not None
         self._poller.remove(descriptor)

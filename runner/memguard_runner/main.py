@@ -8,9 +8,12 @@ from __future__ import annotations
 import os
 import sys
 
+from pytest_memguard.config.load import load_settings, working_directory
 from pytest_memguard.errors import MemguardError, UsageError
+from pytest_memguard.processes import readers
 
 from . import cli, exit_status
+from .foreground import run_guarded
 from .spawn import keep_standard_descriptors_free
 
 _GONE = "/(deleted working directory)"  # a relative path begins with it when there is no working directory
@@ -51,16 +54,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: cli.Options) -> int:
     if options.mode == "help":
-        from .cli_help import text
+        from .cli_help import text  # late: the command's start
 
         return _print(text())
     if options.mode == "version":
-        from importlib.metadata import version
+        from importlib.metadata import version  # late: the command's start
 
         return _print(f"memguard-test {version('pytest-memguard')}\n")
-
-    from pytest_memguard.config.load import load_settings, working_directory
-    from pytest_memguard.processes import readers
 
     directory = working_directory()
     settings = load_settings(options.command, options.for_loader(), os.environ, directory or _GONE)
@@ -75,15 +75,13 @@ def _run(options: cli.Options) -> int:
         )
     reader = readers.choose(os.environ)
     if options.mode == "show-config":
-        from .show_config import format_settings
+        from .show_config import format_settings  # late: the command's start
 
         return _print(format_settings(settings))
     if options.watch:
-        from .watch import watch
+        from .watch import watch  # late: the command's start
 
         return watch(options, settings)
-
-    from .foreground import run_guarded
 
     return run_guarded(options.command, settings, reader)
 
@@ -99,6 +97,6 @@ def _print(text: str) -> int:
 
 
 def _complain(error: Exception) -> None:
-    from pytest_memguard.outputs.console import Console
+    from pytest_memguard.outputs.console import Console  # late: the command's start
 
     Console().line(str(error))

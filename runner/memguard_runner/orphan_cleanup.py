@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 def tell_and_kill(spec: RunSpec, number: int) -> None:
     """Kill every process of the run and say so; `number` is the signal that ended the guard."""
-    from pytest_memguard.outputs.text.process_table import processes  # the guard reaps by this file, and tells nothing
+    from pytest_memguard.outputs.text.process_table import processes  # late: the guard's memory
 
     killed = kill_the_tree(spec)
     console = Console()
     if spec.settings.verbose and console.is_terminal():
-        from pytest_memguard.outputs.status_line import release_terminal
+        from pytest_memguard.outputs.status_line import release_terminal  # late: the guard's memory
 
         release_terminal(console.descriptor)
     console.line(

@@ -67,7 +67,7 @@ def new_cookie() -> str:
 
 def open_pid_list() -> PidList:
     """Return a list that foreground process and guard share."""
-    from pytest_memguard.processes.pid_list import PidList  # not of use beside a subreaper
+    from pytest_memguard.processes.pid_list import PidList  # late: the command's start (not of use beside a subreaper)
 
     return PidList()
 

@@ -14,6 +14,7 @@ from pytest_memguard.engine.tree import Tree
 from pytest_memguard.environ import COOKIE
 from pytest_memguard.outputs.console import Console
 from pytest_memguard.outputs.sinks import Sinks
+from pytest_memguard.outputs.text.preflight import warning
 from pytest_memguard.processes import readers
 from pytest_memguard.processes.command_line import display
 
@@ -99,7 +100,7 @@ def _report(
         or settings.verbose
         or outcome.survivors
     ):
-        from pytest_memguard.outputs.ci import providers
+        from pytest_memguard.outputs.ci import providers  # late: the guard's memory
         from pytest_memguard.outputs.text.postmortem import report
 
         lines = report(run, outcome, verbose=settings.verbose)
@@ -111,8 +112,6 @@ def _report(
 
 def _warn_about_memory(settings: Settings, console: Console) -> None:
     """Say what cannot work as it is set, before it shows."""
-    from pytest_memguard.outputs.text.preflight import warning
-
     line = warning(settings.limit, settings.min_available, option="--min-available")
     if line:
         console.line(line)

@@ -45,7 +45,7 @@ ENDS_WATCHING = (signals.SIGINT, signals.SIGTERM, signals.SIGHUP)
 def watch(options: Options, settings: Settings) -> int:
     """Run, and run again at every change, until a signal ends it; return the exit status of the last run."""
     try:
-        import watchfiles
+        import watchfiles  # late: an extra
     except ImportError:
         raise MemguardError(
             "--watch needs the package watchfiles, which is not installed: pip install 'pytest-memguard[watch]'"
@@ -92,7 +92,7 @@ def watch(options: Options, settings: Settings) -> int:
 
 def _changes(watch_filter: _Filter, stop: threading.Event) -> Iterator[AbstractSet[tuple[object, str]]]:
     """Yield changes, or none each CHECK seconds, until `stop`. Raises MemguardError when they cannot be watched."""
-    import watchfiles
+    import watchfiles  # late: an extra
 
     try:
         yield from watchfiles.watch(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ from processes import ROOT
 pytest.importorskip("importlinter")
 LINT = "import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())"
 MAP = ROOT / "docs" / "architecture.md"
+BUDGETS = ("the command's start", "the guard's memory", "pytest's start", "memguard's start", "an extra")
 
 
 @pytest.fixture
@@ -62,3 +64,41 @@ def test_every_path_in_the_architecture_document_exists():
     named = set(re.findall(r"`([\w./-]+(?:\.(?:py|md|toml|yml)|/))`", MAP.read_text()))
     assert len(named) > 40
     assert sorted(path for path in named if not any((base / path).exists() for base in bases)) == []
+
+
+def imports_without_a_reason(source):
+    """Return the lines of late imports that no budget is named for; those that follow one at once share its reason."""
+    lines = source.splitlines()
+    found = []
+    functions = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)]
+    blocks = {
+        statements[0].lineno: statements
+        for function in functions
+        for node in ast.walk(function)
+        for part in ("body", "orelse", "finalbody")
+        if isinstance(statements := getattr(node, part, None), list) and statements
+    }
+    for statements in blocks.values():
+        before = None
+        for statement in statements:
+            is_import = isinstance(statement, (ast.Import, ast.ImportFrom))
+            said = "".join(re.findall("#.*", "\n".join(lines[statement.lineno - 2 : statement.lineno])))
+            if is_import and not before and not any(f"late: {budget}" in said for budget in BUDGETS):
+                found.append(statement.lineno)
+            before = is_import
+    return sorted(found)
+
+
+def test_every_late_import_names_the_budget_that_it_is_there_for():
+    files = [*ROOT.glob("pytest_memguard/**/*.py"), *ROOT.glob("runner/memguard_runner/**/*.py")]
+    assert len(files) > 100
+    found = {str(file.relative_to(ROOT)): imports_without_a_reason(file.read_text()) for file in files}
+    assert {path: lines for path, lines in found.items() if lines} == {}
+
+
+def test_a_late_import_without_a_reason_is_found_wherever_it_stands():
+    source = (
+        "def late():\n    import json\n    if json:\n        import re  # late: pytest's start\n        import os\n"
+        "    else:\n        import sys  # because\n"
+    )
+    assert imports_without_a_reason(source) == [2, 7]

@@ -38,7 +38,7 @@ class GitHub(Plain):
 
     def tell_run(self, console: Console, run: Run, outcome: Outcome, points: Sequence[tuple[float, int]]) -> None:
         """Annotate the end of a run; a kill has a summary, too."""
-        from pytest_memguard.outputs.log.timeline import timeline
+        from pytest_memguard.outputs.log.timeline import timeline  # late: pytest's start
 
         from . import github_summary
         from .event import ERROR, of_run
@@ -63,7 +63,7 @@ class GitHub(Plain):
         points: Sequence[tuple[float, int]] = (),
     ) -> None:
         """Annotate the tests that it is about, and sum them up."""
-        from pytest_memguard.outputs.log.timeline import timeline
+        from pytest_memguard.outputs.log.timeline import timeline  # late: pytest's start
 
         from . import github_summary
 
@@ -72,7 +72,7 @@ class GitHub(Plain):
             self._tell(console, events, summary, root=root)
 
     def _tell(self, console: Console, events: Sequence[CiEvent], summary: str, *, root: str) -> None:
-        from . import github_annotations, github_summary
+        from . import github_annotations, github_summary  # late: pytest's start
 
         for line in github_annotations.commands(events, root, self.environ.get("GITHUB_WORKSPACE", "")):
             console.write(line + "\n")

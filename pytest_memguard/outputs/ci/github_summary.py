@@ -11,6 +11,7 @@ import os
 import stat
 
 from pytest_memguard.errors import reason_of
+from pytest_memguard.outputs.text.breach_report import done, headline
 from pytest_memguard.outputs.text.postmortem import reason
 from pytest_memguard.units import MB, format_seconds, format_size
 
@@ -161,8 +162,6 @@ def _row(event: CiEvent) -> list[str]:
     breach = event.breach
     if breach is None:
         return []
-    from pytest_memguard.outputs.text.breach_report import done, headline
-
     return [
         code(event.test),
         plain(headline(breach)),

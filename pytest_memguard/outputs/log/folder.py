@@ -39,7 +39,7 @@ def runs_folder(environ: Mapping[str, str], platform: str) -> str:
 
 def name_for(started: float, directory: str) -> str:
     """Return a name for a log: when the run started, in which directory (a sum), and something of its own."""
-    from binascii import crc32
+    from binascii import crc32  # late: the guard's memory
 
     return f"{_stamp(started)}-{crc32(directory.encode('utf-8', 'surrogateescape')):08x}-{os.urandom(2).hex()}{SUFFIX}"
 
@@ -89,7 +89,7 @@ def close(descriptor: int, place: str, name: str, *, is_empty: bool) -> None:
 
 def lock(descriptor: int, *, shared: bool = False) -> bool | None:
     """Lock a file without waiting; return False when another process has, None where there are no locks."""
-    import fcntl
+    import fcntl  # late: the guard's memory
 
     try:
         fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)

@@ -78,7 +78,7 @@ class KeptLogSink:
         if self._gave_up or self._run is None:
             return
         try:  # no descriptor may be left to import with, or memguard is just being updated
-            from pytest_memguard.jsonline import encode
+            from pytest_memguard.jsonline import encode  # late: the guard's memory
 
             from . import background_writer, lines
 
@@ -100,7 +100,7 @@ class KeptLogSink:
 
     def _put(self, data: bytes) -> bool:
         """Write whole lines with one write(2); return whether that was done."""
-        from . import lines  # it is there by now: the guard has made what is written
+        from . import lines  # late: the guard's memory (loaded by now)
 
         if self._gave_up:
             return False

@@ -18,6 +18,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from pytest_memguard.environ import NOTICE_JOB
+from pytest_memguard.processes.subreaper import become_subreaper, is_subreaper
 
 from .channels import COMMAND, DESKTOP, Channel, channels, desktop_words
 from .message import variables
@@ -75,10 +76,9 @@ def start(channel: Channel, facts: dict[str, Any], environ: Mapping[str, str], o
 
 def end(pids: list[int]) -> None:
     """Kill what `start` has started (their pids) and, where this process is a subreaper, all that is below it."""
-    from pytest_memguard.engine.enforcer import Enforcer  # most have nothing to end: 5 ms
+    from pytest_memguard.engine.enforcer import Enforcer  # late: memguard's start (most have nothing to end: 5 ms)
     from pytest_memguard.engine.tree import Tree
     from pytest_memguard.processes import readers
-    from pytest_memguard.processes.subreaper import is_subreaper
 
     for pid in pids:
         with contextlib.suppress(OSError):
@@ -101,8 +101,6 @@ def _leave(directory: str) -> None:
     except OSError:
         os.chdir("/")
     if sys.platform == "linux":
-        from pytest_memguard.processes.subreaper import become_subreaper  # 1 ms, and for nothing elsewhere
-
         become_subreaper()
 
 

@@ -18,6 +18,7 @@ from pytest_memguard.outputs.notify.message import of_trial
 from pytest_memguard.outputs.notify.redact import conceal
 from pytest_memguard.outputs.notify.sender import end, start
 from pytest_memguard.processes.signals import name_of
+from pytest_memguard.processes.subreaper import become_subreaper
 from pytest_memguard.units import format_seconds, parse_seconds
 
 if TYPE_CHECKING:
@@ -64,8 +65,6 @@ def run(options: argparse.Namespace) -> int:
         works = any([_is_ready(channel) for channel in found])
     else:
         if sys.platform == "linux":
-            from pytest_memguard.processes.subreaper import become_subreaper
-
             become_subreaper()
         message = of_trial(options.title, options.text)
         # A machine without a desktop is no failure where there is another channel.

@@ -28,7 +28,7 @@ def with_limits(path: str, text: str, limits: Mapping[str, int]) -> str:
     Raises UsageError when tomlkit is not installed, or the file is written in a way that would not survive.
     """
     try:
-        import tomlkit  # an extra, and 60 ms of a start that does not write
+        import tomlkit  # late: an extra (and 60 ms)
     except ImportError:
         raise UsageError(f"--write needs tomlkit, which is not installed here: {CURE}") from None
 
