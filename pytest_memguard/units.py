@@ -155,3 +155,8 @@ def format_seconds(seconds: float) -> str:
         return f"{minutes} min {rest} s" if rest else f"{minutes} min"
     hours, minutes = divmod(int(seconds / 60 + 0.5), 60)
     return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+def counted(number: int, word: str) -> str:
+    """Return a number of things: "1 run", "1,260 runs"."""
+    return f"1 {word}" if number == 1 else f"{number:,} {word}s"

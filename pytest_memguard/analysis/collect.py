@@ -8,6 +8,7 @@ from json import JSONDecoder
 from typing import Any
 
 from pytest_memguard import events
+from pytest_memguard.units import counted
 
 from . import fields
 from .model import LogFacts
@@ -160,11 +161,11 @@ class LogCollector:
         rest = facts.unreadable - self._too_long - self._cut_off
         if rest > 0:
             where = f"the first is line {self._first_unreadable:,}" if rest > 1 else f"line {self._first_unreadable:,}"
-            notes.append(f"{_lines(rest)} of {facts.lines:,} left out: no snapshot of memguard's ({where})")
+            notes.append(f"{counted(rest, 'line')} of {facts.lines:,} left out: no snapshot of memguard's ({where})")
         if self._too_long:
-            notes.append(f"{_lines(self._too_long)} left out: longer than 1 MB")
+            notes.append(f"{counted(self._too_long, 'line')} left out: longer than 1 MB")
         if self._unknown_events:
-            notes.append(f"{_lines(self._unknown_events)} with an event that this version does not know")
+            notes.append(f"{counted(self._unknown_events, 'line')} with an event that this version does not know")
         if self._dropped:
             notes.append(f"only the last {len(self._runs):,} runs of {self._begun:,} were kept")
         if left_out := sum(run.tests_left_out for run in runs):
@@ -178,7 +179,3 @@ class LogCollector:
         if any([run.started > time.time() + FUTURE for run in facts.runs]):
             notes.append("the timestamps are in the future: a clock was wrong, here or where the log was written")
         return notes
-
-
-def _lines(count: int) -> str:
-    return "1 line" if count == 1 else f"{count:,} lines"

@@ -50,7 +50,27 @@ class Advice:
 
     def how(self) -> list[str]:
         """Return in sentences how the limit was computed."""
-        return _sentences(self)
+        sentences = []
+        if self.peaks:
+            count = len(self.peaks)
+            runs = "1 run needed" if count == 1 else f"{count} runs needed at most"
+            sentences.append(f"{runs} {format_size(self.largest)}")
+        if not self.at_least:
+            parts = [f"{_percent(BASE_MARGIN)} in any case", f"{_percent(self.few)} for so few runs"]
+            if _percent(self.spread) != "0 %":
+                parts.append(f"{_percent(self.spread)} for their spread")
+            sentences.append(f"plus {_percent(self.margin)} ({', '.join(parts)}), rounded up to 50 MB")
+        if self.stopped:
+            count = len(self.stopped)
+            were = "1 run was" if count == 1 else f"{count} runs were"
+            sentences.append(f"{were} stopped for memory, at {format_size(self.highest_stopped)} at most")
+        if self.broken_off and max(self.broken_off) > self.largest:
+            sentences.append(f"a run that was broken off held {format_size(max(self.broken_off))}")
+        if self.at_least:
+            stopped = self.highest_stopped > self.largest
+            why = "it needs more than that, or it leaks" if stopped else "what it needs to the end is not known"
+            sentences.append(f"so {why}: at least {format_size(self.limit)}")
+        return sentences
 
 
 def advise(runs: Iterable[PastRun | RunFacts], key: Callable[[str], str | None]) -> tuple[list[Advice], int]:
@@ -89,30 +109,6 @@ def _decide(advice: Advice) -> None:
 
 def _rounded(size: float) -> int:
     return int(-(-size // STEP)) * STEP
-
-
-def _sentences(advice: Advice) -> list[str]:
-    sentences = []
-    if advice.peaks:
-        count = len(advice.peaks)
-        runs = "1 run needed" if count == 1 else f"{count} runs needed at most"
-        sentences.append(f"{runs} {format_size(advice.largest)}")
-    if not advice.at_least:
-        parts = [f"{_percent(BASE_MARGIN)} in any case", f"{_percent(advice.few)} for so few runs"]
-        if _percent(advice.spread) != "0 %":
-            parts.append(f"{_percent(advice.spread)} for their spread")
-        sentences.append(f"plus {_percent(advice.margin)} ({', '.join(parts)}), rounded up to 50 MB")
-    if advice.stopped:
-        count = len(advice.stopped)
-        were = "1 run was" if count == 1 else f"{count} runs were"
-        sentences.append(f"{were} stopped for memory, at {format_size(advice.highest_stopped)} at most")
-    if advice.broken_off and max(advice.broken_off) > advice.largest:
-        sentences.append(f"a run that was broken off held {format_size(max(advice.broken_off))}")
-    if advice.at_least:
-        stopped = advice.highest_stopped > advice.largest
-        why = "it needs more than that, or it leaks" if stopped else "what it needs to the end is not known"
-        sentences.append(f"so {why}: at least {format_size(advice.limit)}")
-    return sentences
 
 
 def _percent(share: float) -> str:

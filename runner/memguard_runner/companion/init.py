@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from memguard_runner import exit_status
 from pytest_memguard.analysis.suggested_limit import advise
-from pytest_memguard.config.settings import BY_KEY
 from pytest_memguard.errors import MemguardError, ReadError, UsageError, printable, quote
 from pytest_memguard.outputs.console import Console
 from pytest_memguard.system import memory
@@ -16,7 +15,6 @@ from pytest_memguard.units import MB, format_size, parse_size
 
 from .project_runs import key_for, project_runs
 from .pyproject import file
-from .terminal.screen import screen_of
 
 if TYPE_CHECKING:
     import argparse
@@ -55,7 +53,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write the table; return 1 when there is one already."""
-    screen_of(sys.stdout)  # what its encoding lacks is escaped
     directory = file.current_directory()
     path, config = file.find(directory)
     if config is not None:
@@ -83,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
 def with_table(text: str, limit: str, reason: str) -> str:
     """Return a text with the table behind it; `limit` as it is to be written, `reason` for the comment beside it."""
     lines = ["[tool.memguard]", _line("limit", limit, reason, COMMENT_AT + len("# "))]
-    lines += ["# " + _line(key, value, what) for key, value, what in KEYS if key in BY_KEY]
+    lines += ["# " + _line(key, value, what) for key, value, what in KEYS]
     for name, key, value, what in TABLES:
         lines += ["", f"# [tool.memguard.{name}]", "# " + _line(key, value, what)]
     end = "\r\n" if "\r\n" in text else "\n"

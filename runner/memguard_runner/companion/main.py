@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
 from memguard_runner import exit_status
@@ -49,7 +50,7 @@ def build_parser(chosen: Sequence[str] = tuple(COMMANDS)) -> argparse.ArgumentPa
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `memguard` with the given arguments (default: sys.argv[1:]); return the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    _open_what_is_closed()
+    _prepare_streams()
     first = next((word for word in words if not word.startswith("-")), "")
     try:
         options = build_parser([first] if first in COMMANDS else []).parse_args(words)
@@ -81,11 +82,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def _open_what_is_closed() -> None:
+def _prepare_streams() -> None:
     """Give what was closed by `<&-`, `>&-` or `2>&-` a place to read from and write to, in the order of numbers."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for as long as we live
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a character that its encoding lacks is no failure
 
 
 def _complain(error: Exception) -> None:

@@ -17,15 +17,18 @@ from pytest_memguard.errors import UsageError
 from pytest_memguard.outputs.console import Console
 from pytest_memguard.outputs.log.folder import trouble
 from pytest_memguard.processes.command_line import printable, shorten
-from pytest_memguard.units import MB, UNLIMITED, format_seconds, format_size, megabytes
+from pytest_memguard.units import MB, UNLIMITED, counted, format_seconds, format_size, megabytes
 
 from .project_runs import is_below
-from .terminal.screen import columns, cut, screen_of
+from .terminal.screen import columns, cut
+from .terminal.table import Column, table
 
 if TYPE_CHECKING:
     from pytest_memguard.analysis.past_runs import PastRun, PastRuns
 
 SHOWN = 20
+COLUMNS = (Column("#", right=True), Column("STARTED"), Column("VERDICT"), Column("PEAK", right=True),
+           Column("LIMIT", right=True), Column("TOOK", right=True))  # fmt: skip
 LEAST_ROOM, LEAST_FOLDER = 12, 8  # columns for a command and its folder, in the narrowest terminal
 UNBOUNDED = 10_000
 LONGEST_VERDICT = len("interrupted")
@@ -59,7 +62,6 @@ def run(options: argparse.Namespace) -> int:
         }
         print(json.dumps(facts, indent=2))  # noqa: T201 - the answer
         return exit_status.OK
-    screen_of(sys.stdout)  # what its encoding lacks is escaped
     for line in [*_table(shown, here, _width()), *_notes(found, len(chosen), len(shown), here if options.here else "")]:
         print(line)  # noqa: T201 - the answer
     if why_none:
@@ -96,8 +98,7 @@ def has_limit(each: PastRun) -> bool:
 def _table(runs: list[PastRun], here: str, width: int) -> list[str]:
     if not runs:
         return []
-    rows = [("#", "STARTED", "VERDICT", "PEAK", "LIMIT", "TOOK")]
-    rows += [
+    rows = [
         (
             str(each.number),
             time.strftime("%Y-%m-%d %H:%M", time.localtime(each.started)),
@@ -108,8 +109,7 @@ def _table(runs: list[PastRun], here: str, width: int) -> list[str]:
         )
         for each in runs
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    heads = ["  ".join(_padded(row, widths)) for row in rows]
+    heads = table(COLUMNS, rows, UNBOUNDED)
     lines = [heads[0] + "  COMMAND"]
     for head, each in zip(heads[1:], runs, strict=True):
         room = width - len(head) - len("  ")
@@ -123,12 +123,6 @@ def _where(directory: str, room: int, spare: int) -> str:
     """Return the folder in half of the room, or what the command can spare: its end tells more than its beginning."""
     most = max(LEAST_FOLDER, max(room // 2, spare) - len("  (in )"))
     return f"  (in {cut(printable(_from_home(directory))[::-1], most)[::-1]})"
-
-
-def _padded(row: tuple[str, ...], widths: list[int]) -> list[str]:
-    """Return the cells in the width of their columns: what starts and how it ended to the left, figures right."""
-    return [cell.ljust(width) if column in (1, 2) else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))]  # fmt: skip
 
 
 def _verdict(each: PastRun) -> str:
@@ -153,7 +147,7 @@ def _notes(found: PastRuns, chosen: int, shown: int, below: str) -> list[str]:
         notes.append(f"{shown} of {chosen} runs; --all shows all")
     if found.unreadable:
         count = len(found.unreadable)
-        files = "1 file is" if count == 1 else f"{count} files are"
+        files = f"{counted(count, 'file')} {'is' if count == 1 else 'are'}"
         notes.append(f"{files} left out, as no readable log: {printable(found.unreadable[0])}")
     return notes
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from typing import TYPE_CHECKING, Any
 
 from memguard_runner import exit_status
@@ -13,12 +12,11 @@ from pytest_memguard.analysis.suggested_limit import advise
 from pytest_memguard.config.load import load_settings
 from pytest_memguard.errors import UsageError
 from pytest_memguard.processes.command_line import printable
-from pytest_memguard.units import format_size, megabytes
+from pytest_memguard.units import counted, format_size, megabytes
 
 from . import logs
 from .project_runs import key_for, project_runs
 from .pyproject import edit, file
-from .terminal.screen import screen_of
 
 if TYPE_CHECKING:
     import argparse
@@ -44,7 +42,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print suggestions, and write them when asked to."""
-    screen_of(sys.stdout)  # what its encoding lacks is escaped
     path, config = file.find(file.current_directory())
     runs, where = _runs(options.logs, path, everywhere=options.all)
     advices, left_out = advise(runs, key_for(config))
@@ -53,7 +50,8 @@ def run(options: argparse.Namespace) -> int:
         _print(json.dumps(_facts(path, config, advices, left_out, changes), indent=2))
         return exit_status.OK
     if not advices:
-        _print(f"# no suggestions: {where} {_of(len(runs))}{', none with a figure and a name' if runs else ''}")
+        there_are = f"{counted(len(runs), 'run')}, none with a figure and a name" if runs else "no runs"
+        _print(f"# no suggestions: {where} {there_are}")
         if not runs:
             _print("# run your tests with memguard-test a few times first, then ask again")
     elif options.write:
@@ -63,7 +61,8 @@ def run(options: argparse.Namespace) -> int:
         for advice in advices:
             _print("\n".join(_lines(advice, config)) + "\n")
     if left_out and advices:
-        _print(f"# {_of(left_out)} left out: too short or small for a figure, or a command of one line such as `sh -c`")
+        why = "too short or small for a figure, or a command of one line such as `sh -c`"
+        _print(f"# {counted(left_out, 'run')} left out: {why}")
     return exit_status.OK
 
 
@@ -192,10 +191,6 @@ def _facts(
             }
         )
     return {"file": path, "leftOut": left_out, "suggestions": suggestions}
-
-
-def _of(count: int) -> str:
-    return "1 run" if count == 1 else f"{count or 'no'} runs"
 
 
 def _print(text: str) -> None:

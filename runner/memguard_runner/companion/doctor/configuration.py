@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from pytest_memguard.environ import READER
 from pytest_memguard.errors import MemguardError, printable, reason_of
 from pytest_memguard.outputs.log.folder import runs_folder
 from pytest_memguard.outputs.notify.channels import DESKTOP, channels
-from pytest_memguard.units import format_seconds, format_size
+from pytest_memguard.units import counted, format_seconds, format_size
 
 from .findings import PROBLEM, Check, CheckContext, Finding, note, ok, problem
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from pytest_memguard.config.settings import Settings
 
 SHOW = "`memguard-test --show-config -- COMMAND` tells all, and where each value comes from"
-LITTLE_ROOM = 10 << 20  # bytes: a log of ten thousand snapshots
 PIECE = b"\n" * 4096  # written to find out whether a folder takes it: a page, more than a line of the log
 
 
@@ -34,6 +34,14 @@ def effective_settings(context: CheckContext) -> Settings:
     if not context.directory:
         raise MemguardError("the working directory does not exist any more: change to another directory")
     return load_settings([], {}, context.environ, context.directory)
+
+
+def settings_or_none(context: CheckContext) -> Settings | None:
+    """Return the same, None where it is wrong: the lines above say why."""
+    try:
+        return effective_settings(context)
+    except MemguardError:
+        return None
 
 
 def _file(context: CheckContext) -> list[Finding]:
@@ -100,10 +108,9 @@ def _settings(context: CheckContext) -> list[Finding]:
 
 def _log(context: CheckContext) -> list[Finding]:
     """Look whether the configured log can be written, without leaving anything behind."""
-    try:
-        settings = effective_settings(context)
-    except MemguardError:
-        return []  # told by the lines above
+    settings = settings_or_none(context)
+    if settings is None:
+        return []
     if not settings.log:
         return [ok("log", "none configured: `-l FILE` writes one")]
     source = printable(settings.source("log"))
@@ -111,19 +118,14 @@ def _log(context: CheckContext) -> list[Finding]:
     if reason:
         text = f"{printable(settings.log)} ({source}) cannot be written: {reason}"
         return [problem("log", text, "choose another file with -l, MEMGUARD_LOG or log in [tool.memguard]")]
-    room = _room(settings.log)
-    text = f"{printable(settings.log)} ({source}) can be written"
-    if room is not None and room < LITTLE_ROOM:
-        return [note("log", f"{text}, but only {format_size(room)} are left there", "make room; a snapshot takes 1 KB")]
-    return [ok("log", text)]
+    return [ok("log", f"{printable(settings.log)} ({source}) can be written")]
 
 
 def _kept(context: CheckContext) -> list[Finding]:
     """Look at the folder of the logs that are kept of every run."""
     name = "kept logs"
-    try:
-        settings = effective_settings(context)
-    except MemguardError:
+    settings = settings_or_none(context)
+    if settings is None:
         return []
     if not settings.keep:
         return [ok(name, f"none ({printable(settings.source('keep'))}): `memguard report` needs a log's name")]
@@ -136,7 +138,7 @@ def _kept(context: CheckContext) -> list[Finding]:
         cure = "make it writable, or choose another with XDG_STATE_HOME"
         return [note(name, f"{printable(place)} cannot be written ({reason}): {consequence}", cure)]
     found = past_runs.read(context.environ)
-    runs = f"{len(found.runs)} run" if len(found.runs) == 1 else f"{len(found.runs)} runs"
+    runs = counted(len(found.runs), "run")
     if found.unreadable:
         text = f"{runs} in {printable(place)}, and {len(found.unreadable)} that cannot be read"
         return [note(name, text, f"remove them: {printable(found.unreadable[0])}, for one")]
@@ -145,10 +147,9 @@ def _kept(context: CheckContext) -> list[Finding]:
 
 def _notifications(context: CheckContext) -> list[Finding]:
     """Tell by which ways notifications would be sent, or why not; nothing is sent."""
-    try:
-        settings = effective_settings(context)
-    except MemguardError:
-        return []  # the configuration has a line of its own
+    settings = settings_or_none(context)
+    if settings is None:
+        return []
     if not settings.notify:
         return [ok("notifications", f"switched off ({printable(settings.source('notify'))})")]
     found = []
@@ -169,7 +170,7 @@ def why_not_writable(path: str) -> str:
                 return "it is a folder"
             os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC))
             folder = os.path.dirname(os.path.realpath(path))
-            if stat.S_ISREG(os.stat(path).st_mode) and _room(folder) == 0:
+            if stat.S_ISREG(os.stat(path).st_mode) and shutil.disk_usage(folder).free == 0:
                 return "no space left on device"
             return ""
         return why_folder_not_writable(os.path.dirname(path))
@@ -192,17 +193,6 @@ def why_folder_not_writable(folder: str) -> str:
 
 def _reason(error: Exception) -> str:
     return reason_of(error).lower()
-
-
-def _room(path: str) -> int | None:
-    """Return the bytes left for us on the file system of the nearest existing folder."""
-    while not os.path.exists(path) and os.path.dirname(path) != path:
-        path = os.path.dirname(path)
-    try:
-        facts = os.statvfs(path)
-    except OSError:
-        return None
-    return facts.f_bavail * facts.f_frsize if facts.f_blocks else None
 
 
 CHECKS = (

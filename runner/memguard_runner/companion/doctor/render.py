@@ -5,6 +5,8 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
+from pytest_memguard.units import counted
+
 from .findings import NOTE, OK, PROBLEM
 
 if TYPE_CHECKING:
@@ -39,9 +41,5 @@ def summary(findings: Sequence[Finding]) -> str:
     problems = sum(finding.level == PROBLEM for finding in findings)
     notes = sum(finding.level == NOTE for finding in findings)
     if not problems:
-        return "everything that is needed works" + (f"; {_count(notes, 'note')}" if notes else "")
-    return f"{_count(problems, 'problem')}, {_count(notes, 'note')}"
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+        return "everything that is needed works" + (f"; {counted(notes, 'note')}" if notes else "")
+    return f"{counted(problems, 'problem')}, {counted(notes, 'note')}"

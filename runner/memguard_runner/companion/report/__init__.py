@@ -94,8 +94,5 @@ def _with_notes(logs: Logs) -> Iterable[LogFacts]:
 
 
 def _print(lines: Iterable[str]) -> None:
-    reconfigure = getattr(sys.stdout, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(errors="backslashreplace")
     for line in lines:
-        sys.stdout.write(f"{line}\n")
+        print(line)  # noqa: T201 - the answer

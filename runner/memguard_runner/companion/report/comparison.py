@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from memguard_runner.companion.terminal.screen import Screen
-    from pytest_memguard.analysis.classify import Shape
     from pytest_memguard.analysis.model import LogFacts, RunFacts
 
 SPARK = 12  # columns of a run over time
@@ -50,14 +49,11 @@ class Row(NamedTuple):
 def rows_of(log: LogFacts, name: str = "") -> list[Row]:
     """Return a row for each run of a log, labelled with the log's name and, of several, a number."""
     several = len(log.runs) > 1
-    return [
-        row_of(run, shape_of(run), f"{name}#{number}" if several else name) for number, run in enumerate(log.runs, 1)
-    ]
+    return [_row(run, f"{name}#{number}" if several else name) for number, run in enumerate(log.runs, 1)]
 
 
-def row_of(run: RunFacts, shape: Shape, label: str) -> Row:
-    """Return the row of one run."""
-    points = run.looks()
+def _row(run: RunFacts, label: str) -> Row:
+    points, shape = run.looks(), shape_of(run)
     heights = column_heights(points, SPARK, points[-1].elapsed) if points else [0] * SPARK
     cells = (
         phrases.moment(run.started)[:16],

@@ -5,33 +5,34 @@ from __future__ import annotations
 import csv
 import io
 import json
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from pytest_memguard.analysis.classify import growers, shape_of
 from pytest_memguard.processes.command_line import printable
 from pytest_memguard.units import MB, megabytes
 
+from . import phrases
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from pytest_memguard.analysis.model import LogFacts, Point, RunFacts
 
-CSV_COLUMNS = (
-    "log",
-    "run",
-    "command",
-    "timestamp",
-    "elapsedSeconds",
-    "memoryMB",
-    "thresholdMB",
-    "processCount",
-    "event",
-    "largestCommand",
-    "largestMB",
-    "test",
-    "testAddedMB",
-)
+CSV_COLUMNS: dict[str, Callable[[RunFacts, Point], object]] = {
+    "log": lambda run, _: run.log,
+    "run": lambda run, _: run.identifier,
+    "command": lambda run, _: run.command,
+    "timestamp": lambda _, point: phrases.utc(point.time),
+    "elapsedSeconds": lambda _, point: round(point.elapsed, 3),
+    "memoryMB": lambda _, point: megabytes(point.total),
+    "thresholdMB": lambda run, _: megabytes(run.limit),
+    "processCount": lambda _, point: point.count,
+    "event": lambda _, point: point.event,
+    "largestCommand": lambda _, point: point.processes[0].command if point.processes else "",
+    "largestMB": lambda _, point: megabytes(point.processes[0].size) if point.processes else "",
+    "test": lambda _, point: point.tests[0].name if point.tests else "",
+    "testAddedMB": lambda _, point: megabytes(point.tests[0].added) if point.tests else "",
+}
 _FORMULAS = ("=", "+", "-", "@")  # a spreadsheet would calculate what begins so
 
 
@@ -50,27 +51,7 @@ def as_csv(logs: Iterable[LogFacts]) -> Iterator[str]:
     for log in logs:
         for run in log.runs:
             for point in run.points:
-                yield _csv_line(_cells(run, point))
-
-
-def _cells(run: RunFacts, point: Point) -> list[object]:
-    largest = point.processes[0] if point.processes else None
-    test = point.tests[0] if point.tests else None
-    return [
-        run.log,
-        run.identifier,
-        run.command,
-        _time(point.time),
-        round(point.elapsed, 3),
-        megabytes(point.total),
-        megabytes(run.limit),
-        point.count,
-        point.event,
-        largest.command if largest else "",
-        megabytes(largest.size) if largest else "",
-        test.name if test else "",
-        megabytes(test.added) if test else "",
-    ]
+                yield _csv_line([cell(run, point) for cell in CSV_COLUMNS.values()])
 
 
 def _csv_line(cells: Iterable[object]) -> str:
@@ -101,7 +82,7 @@ def _run(run: RunFacts) -> dict[str, Any]:
         "run": run.identifier,
         "command": run.command,
         "directory": run.directory,
-        "started": _time(run.started),
+        "started": phrases.utc(run.started) or None,
         "durationSeconds": round(run.duration, 3),
         "samples": run.samples,
         "verdict": run.verdict,
@@ -145,7 +126,7 @@ def _run(run: RunFacts) -> dict[str, Any]:
 
 def _brief(point: Point) -> dict[str, Any]:
     return {
-        "timestamp": _time(point.time),
+        "timestamp": phrases.utc(point.time) or None,
         "elapsedSeconds": round(point.elapsed, 3),
         "memoryMB": megabytes(point.total),
         "processCount": point.count,
@@ -159,10 +140,3 @@ def _point(point: Point) -> dict[str, Any]:
         for process in point.processes
     ]
     return {**_brief(point), "processes": held, "otherMB": megabytes(point.others)}
-
-
-def _time(seconds: float) -> str | None:
-    try:
-        return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ") if seconds else None
-    except (ValueError, OverflowError, OSError):
-        return None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from pytest_memguard.analysis.chart import as_text, chart
 from pytest_memguard.processes.command_line import printable
-from pytest_memguard.units import format_seconds
+from pytest_memguard.units import counted, format_seconds
 
 from . import phrases
 from .comparison import COLUMNS, cells_of, rows_of
@@ -34,7 +35,7 @@ def run_report(run: RunFacts) -> list[str]:
     """Return the lines for one run."""
     facts = [(name, "<br>".join(map(_text, sentences))) for name, sentences in phrases.facts(run)]
     facts.append(
-        ("when", f"{phrases.moment(run.started)}, {format_seconds(run.duration)}, {phrases.snapshots(run.samples)}")
+        ("when", f"{phrases.moment(run.started)}, {format_seconds(run.duration)}, {counted(run.samples, 'snapshot')}")
     )
     if run.directory:
         facts.append(("where", code(run.directory)))
@@ -66,10 +67,7 @@ def code(text: str) -> str:
     """Return foreign text as code that fits into a table, whatever is in it."""
     text = printable(text)
     text = text if len(text) <= COMMAND_SHOWN else text[: COMMAND_SHOWN - 3] + "..."
-    longest, run = 0, 0
-    for character in text:
-        run = run + 1 if character == "`" else 0
-        longest = max(longest, run)
+    longest = max(map(len, re.findall("`+", text)), default=0)
     fence = "`" * (longest + 1)
     blank = " " if longest or text != text.strip() or not text else ""
     return f"{fence}{blank}{text}{blank}{fence}".replace("|", "\\|")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 MOST_TESTS = 10
 MOST_BREACHES = 4  # that are told one by one
 TESTS_NAMED = 2  # of those that ran at a breach
+LATEST_YEAR = 253402300799  # the last second of the year 9999, beyond which gmtime has no four digits
 STILL_RUNNING = 60.0  # seconds since its last line: so long a run without an end may be running
 
 
@@ -160,17 +161,17 @@ def short_growth(shape: Shape) -> str:
     return rate(shape.growth or 0.0) if is_told else "-"
 
 
+def utc(seconds: float, form: str = "%Y-%m-%dT%H:%M:%SZ") -> str:
+    """Return a time of the epoch as the log has it, or in another form; "" when it is not known."""
+    return time.strftime(form, time.gmtime(seconds)) if 0 < seconds <= LATEST_YEAR else ""
+
+
 def moment(seconds: float) -> str:
     """Return a time of the epoch in local time; "-" when it is not known."""
     try:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds)) if seconds else "-"
     except (ValueError, OverflowError, OSError):
         return "-"
-
-
-def snapshots(count: int) -> str:
-    """Return "1 snapshot", "1,260 snapshots"."""
-    return "1 snapshot" if count == 1 else f"{count:,} snapshots"
 
 
 def _reason(run: RunFacts) -> str:

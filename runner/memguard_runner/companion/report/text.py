@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from memguard_runner.companion.terminal.screen import cut
 from memguard_runner.companion.terminal.table import Column, table
-from pytest_memguard.analysis.chart import ASCII, UNICODE, Cell, chart
+from pytest_memguard.analysis.chart import ASCII, UNICODE, chart
 from pytest_memguard.outputs.text import process_table
 from pytest_memguard.processes.command_line import printable
-from pytest_memguard.units import format_seconds, format_size
+from pytest_memguard.units import counted, format_seconds, format_size
 
 from . import phrases
 from .comparison import comparison, rows_of
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from memguard_runner.companion.terminal.screen import Screen
+    from pytest_memguard.analysis.chart import Cell
     from pytest_memguard.analysis.model import LogFacts, Point, RunFacts
 
 INDENT = 11  # columns of the labels
@@ -77,7 +80,7 @@ def _head(run: RunFacts, screen: Screen) -> list[str]:
     where = f" in {printable(run.directory)}" if run.directory else ""
     command = printable(run.command) or "(command unknown)"
     about = (
-        f"{phrases.moment(run.started)}{where}, {format_seconds(run.duration)}, {phrases.snapshots(run.samples)}, "
+        f"{phrases.moment(run.started)}{where}, {format_seconds(run.duration)}, {counted(run.samples, 'snapshot')}, "
         f"log {printable(run.log)}"
     )
     return [screen.coloured(cut(command, screen.width), "bold"), *screen.paragraph("", about, 0)]
@@ -113,13 +116,5 @@ def _tests(run: RunFacts, screen: Screen) -> list[str]:
 
 def _line(row: Sequence[Cell], screen: Screen) -> str:
     """Return a row of a chart; cells of one kind in a row share their colour codes."""
-    if not screen.has_colours:
-        return "".join(cell.character for cell in row).rstrip()
-    parts, text, kind = [], "", ""
-    for cell in [*row, Cell("", "end")]:
-        if cell.kind != kind and text:
-            parts.append(screen.coloured(text, kind))
-            text = ""
-        kind = cell.kind
-        text += cell.character
-    return "".join(parts).rstrip()
+    runs = groupby(row, key=attrgetter("kind"))
+    return "".join(screen.coloured("".join(cell.character for cell in cells), kind) for kind, cells in runs).rstrip()

@@ -38,10 +38,7 @@ class Screen:
 
 
 def screen_of(stream: TextIO, environ: Mapping[str, str] = os.environ) -> Screen:
-    """Return the facts of a stream. What its encoding lacks is written as a backslash escape from now on."""
-    reconfigure = getattr(stream, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(errors="backslashreplace")
+    """Return the facts of a stream."""
     is_terminal = stream.isatty() and environ.get("TERM") != "dumb"
     width = shutil.get_terminal_size((PIPED, 24)).columns
     encoding = (getattr(stream, "encoding", None) or "").lower().replace("-", "").replace("_", "")

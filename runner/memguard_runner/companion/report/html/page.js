@@ -53,7 +53,7 @@ function read(section) {
     const spoken = [];
     rows.forEach((row, index) => {
       const held = run.held[index][column];
-      row.querySelector(".then").textContent = told ? size(held) : "\u2013";
+      row.cells[1].textContent = told ? size(held) : "\u2013";
       row.classList.toggle("on", told && height !== undefined && height > below && height <= below + held);
       below += held;
       if (told && held > 0) spoken.push(names[index] + " " + size(held));

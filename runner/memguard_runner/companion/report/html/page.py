@@ -107,30 +107,25 @@ def _overview(runs: Sequence[RunFacts], first: int, listed: int) -> str:
     if len(runs) < 2:
         return ""
     start = max(0, len(runs) - listed)
-    body = "".join(_line(run, number, linked=number >= first) for number, run in enumerate(runs) if number >= start)
+    rows = [_line(run, number, linked=number >= first) for number, run in enumerate(runs) if number >= start]
     remarks = []
     if start:
         remarks.append(f"The {start} earliest runs are left out.")
     if first:
         remarks.append(f"Pictures are of the latest {len(runs) - first}.")
     remark = f"<p>{' '.join(remarks)}</p>\n" if remarks else ""
-    return (
-        '<nav aria-label="Runs"><table class="runs"><caption>Runs</caption>\n'
-        '<thead><tr><th scope="col">Command</th><th scope="col">Peak</th><th scope="col">Limit</th></tr></thead>\n'
-        f"<tbody>\n{body}</tbody></table>\n{remark}</nav>\n"
-    )
+    table = tables.table("runs", "Runs", ("Command", "Peak", "Limit"), rows)
+    return f'<nav aria-label="Runs">{table}{remark}</nav>\n'
 
 
-def _line(run: RunFacts, number: int, *, linked: bool) -> str:
+def _line(run: RunFacts, number: int, *, linked: bool) -> tuple[str, str, str]:
     name = text(run.command or run.identifier, tables.NAME_SHOWN)
     if linked:
         name = f'<a href="#run-{number + 1}">{name}</a>'
     limit = format_size(run.limit) if run.limit > 0 else ""
-    when = sentences([tables.moment(run.started, "%Y-%m-%d %H:%M UTC"), format_seconds(run.duration)])
-    return (
-        f'<tr><th scope="row"><bdi>{name}</bdi><br>{tables.verdict(run, briefly=True)}'
-        f'<br><span class="when-run">{when}</span></th><td>{format_size(run.peak)}</td><td>{limit}</td></tr>\n'
-    )
+    when = sentences([phrases.utc(run.started, "%Y-%m-%d %H:%M UTC"), format_seconds(run.duration)])
+    about = f'{tables.verdict(run, briefly=True)}<br><span class="when-run">{when}</span>'
+    return f"<bdi>{name}</bdi><br>{about}", format_size(run.peak), limit
 
 
 def _section(run: RunFacts, number: int, detail: Detail) -> str:
@@ -173,7 +168,7 @@ def _numbers(run: RunFacts, shown: Picture, axes: Scale, largest: Sequence[TestP
         "unit": unit,
         "span": round(axes.span, 3),
         "top": _mb(axes.top),
-        "started": run.started if tables.moment(run.started) else 0,
+        "started": run.started if phrases.utc(run.started) else 0,
         "limit": _mb(run.limit),
         "chosen": chosen,
         "times": [round(moment / unit) for moment in shown.times],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from memguard_runner.companion.report import phrases
@@ -14,16 +13,16 @@ from .markup import DASH, number, sentences, text
 from .series import MARKED
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from pytest_memguard.analysis.model import RunFacts, TestPeak
 
     from .series import Picture
 
 NAME_SHOWN = 80  # characters of a command in a heading
+CLOCK = "%H:%M:%S UTC"
 BETWEEN = ", between two snapshots"
 UNTOLD = "others, and what is between snapshots"
-LATEST_YEAR = 253402300799  # the last second of the year 9999, beyond which gmtime has no four digits
 
 
 def verdict(run: RunFacts, *, briefly: bool = False) -> str:
@@ -32,14 +31,23 @@ def verdict(run: RunFacts, *, briefly: bool = False) -> str:
     return f'<span class="verdict {phrases.verdict_colour(run)}">{text(words)}</span>'
 
 
-def moment(seconds: float, form: str = "%Y-%m-%d %H:%M:%S UTC") -> str:
-    """Return a time since the epoch for people, "" when it is not known."""
-    return time.strftime(form, time.gmtime(seconds)) if 0 < seconds <= LATEST_YEAR else ""
-
-
 def share(size: float, limit: float) -> str:
     """Return how much of the limit a size is: "77 % of the limit"; "" without one."""
     return f"{number(100 * size / limit, 0)} % of the limit" if limit > 0 else ""
+
+
+def table(kind: str, caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table of the class `kind`, "" without rows; the first cell names its row. All that is given is HTML."""
+    lines = []
+    for name, *cells in rows:
+        lines.append(f'<tr><th scope="row">{name}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>\n')
+    if not lines:
+        return ""
+    head = "".join(f'<th scope="col">{name}</th>' for name in heads)
+    return (
+        f'<table class="{kind}"><caption>{caption}</caption>\n'
+        f"{f'<thead><tr>{head}</tr></thead>' if head else ''}\n<tbody>\n{''.join(lines)}</tbody></table>\n"
+    )
 
 
 def facts(run: RunFacts, shown: int) -> str:
@@ -57,12 +65,11 @@ def facts(run: RunFacts, shown: int) -> str:
         ("To stay available", _with_source(run.floor, run.floor_source)),
         ("Command", code(run.command) if len(run.command) > NAME_SHOWN else ""),
         ("Folder", code(run.directory)),
-        ("Started", moment(run.started)),
+        ("Started", phrases.utc(run.started, "%Y-%m-%d %H:%M:%S UTC")),
         ("Snapshots", f"{run.samples:,}, {shown} of them in the picture" if shown < run.samples else str(shown)),
         ("Log", code(run.log)),
     ]
-    body = "".join(f'<tr><th scope="row">{name}</th><td>{content}</td></tr>\n' for name, content in pairs if content)
-    return f'<table class="facts"><caption>Facts</caption>\n<tbody>\n{body}</tbody></table>\n'
+    return table("facts", "Facts", (), [pair for pair in pairs if pair[1]])
 
 
 def _with_source(size: int, source: str) -> str:
@@ -88,26 +95,24 @@ def legend(run: RunFacts, picture: Picture, chosen: int) -> str:
         is_told = not any(picture.rest[column] for column in picture.looks)
         held.append(("rest", "all others" if is_told else UNTOLD, picture.rest[chosen], max(picture.rest)))
     unknown = chosen in picture.looks
-    body = "".join(
-        f'<tr class="{kind}"><th scope="row"><svg class="key" aria-hidden="true"><rect class="{kind}" width="12" '
-        f'height="12" rx="2"/></svg>{who}</th><td class="then">{DASH if unknown else format_size(size)}</td>'
-        f"<td>{format_size(most)}</td></tr>\n"
+    rows = [
+        (
+            f'<svg class="key" aria-hidden="true"><rect class="{kind}" width="12" height="12" rx="2"/></svg>{who}',
+            DASH if unknown else format_size(size),
+            format_size(most),
+        )
         for kind, who, size, most in held
-    )
+    ]
     total = picture.totals[chosen]
-    when = sentences(
-        [format_seconds(picture.times[chosen]), moment(run.started + picture.times[chosen], "%H:%M:%S UTC")]
-    )
+    when = sentences([format_seconds(picture.times[chosen]), phrases.utc(run.started + picture.times[chosen], CLOCK)])
     event = picture.columns[chosen].event
     what = BETWEEN if unknown else f", {event}" if event in MARKED else ""
-    return (
-        '<table class="legend">\n'
-        f'<caption>At <span class="when">{when}</span>: <strong class="held">{format_size(total)}</strong>'
+    caption = (
+        f'At <span class="when">{when}</span>: <strong class="held">{format_size(total)}</strong>'
         f'<span class="share">{", " if run.limit > 0 else ""}{share(total, run.limit)}</span>'
-        f'<span class="what">{what}</span></caption>\n'
-        '<thead><tr><th scope="col">Process</th><th scope="col">Held</th><th scope="col">Most</th></tr></thead>\n'
-        f"<tbody>\n{body}</tbody></table>\n"
+        f'<span class="what">{what}</span>'
     )
+    return table("legend", caption, ("Process", "Held", "Most"), rows)
 
 
 def _who(command: str, pids: Sequence[int]) -> str:
@@ -117,22 +122,19 @@ def _who(command: str, pids: Sequence[int]) -> str:
 
 def tests(run: RunFacts, shown: Sequence[TestPeak]) -> str:
     """Return the table of tests, "" without any."""
-    if not shown:
-        return ""
     left_out = len(phrases.largest_tests(run)) - len(shown)
-    body = "".join(
-        f'<tr><th scope="row"><bdi>{text(test.name, 120)}</bdi> <span class="pid">{text(test.worker, 20)}</span></th>'
-        f"<td>{format_size(test.added)}</td><td>{_between(test)}</td></tr>\n"
+    rows = [
+        (
+            f'<bdi>{text(test.name, 120)}</bdi> <span class="pid">{text(test.worker, 20)}</span>',
+            format_size(test.added),
+            _between(test),
+        )
         for test in shown
-    )
+    ]
     more = f"; {left_out:,} more added less" if left_out else ""
     workers = len(workers_of(shown))
     more += f"; of {workers} workers {LANES} are drawn" if workers > LANES else ""
-    return (
-        f'<table class="tests"><caption>Tests, by what they added{more}</caption>\n'
-        '<thead><tr><th scope="col">Test</th><th scope="col">Added</th><th scope="col">Seen</th></tr></thead>\n'
-        f"<tbody>\n{body}</tbody></table>\n"
-    )
+    return table("tests", f"Tests, by what they added{more}", ("Test", "Added", "Seen"), rows)
 
 
 def _between(test: TestPeak) -> str:
@@ -142,20 +144,10 @@ def _between(test: TestPeak) -> str:
 
 def events(run: RunFacts, picture: Picture) -> str:
     """Return the table of what happened when."""
-    body = "".join(_event(run, picture, column) for column in picture.marks)
-    if not body:
-        return ""
-    return (
-        '<table class="happened"><caption>Events</caption>\n'
-        '<thead><tr><th scope="col">Event</th><th scope="col">After</th><th scope="col">At</th>'
-        f'<th scope="col">Held</th></tr></thead>\n<tbody>\n{body}</tbody></table>\n'
-    )
-
-
-def _event(run: RunFacts, picture: Picture, column: int) -> str:
-    event, elapsed = picture.columns[column].event, picture.times[column]
-    symbol = f'<svg class="key event {event}" aria-hidden="true"><path d="{SYMBOLS[event]}"/></svg>'
-    return (
-        f'<tr><th scope="row">{symbol}{event}</th><td>{format_seconds(elapsed)}</td>'
-        f"<td>{moment(run.started + elapsed, '%H:%M:%S UTC')}</td><td>{format_size(picture.totals[column])}</td></tr>\n"
-    )
+    rows = []
+    for column in picture.marks:
+        event, elapsed = picture.columns[column].event, picture.times[column]
+        symbol = f'<svg class="key event {event}" aria-hidden="true"><path d="{SYMBOLS[event]}"/></svg>'
+        at = phrases.utc(run.started + elapsed, CLOCK)
+        rows.append((f"{symbol}{event}", format_seconds(elapsed), at, format_size(picture.totals[column])))
+    return table("happened", "Events", ("Event", "After", "At", "Held"), rows)

@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from pytest_memguard.errors import MemguardError, printable, reason_of
+from pytest_memguard.units import counted
 
 from .page import MOST_CHARTS, page
 
@@ -43,8 +44,7 @@ def write(logs: Iterable[LogFacts], path: str) -> str:
     except (OSError, ValueError) as error:
         reason = reason_of(error)
         raise MemguardError(f"cannot write '{printable(path)}': {reason}; name another file (--html FILE)") from None
-    runs = "1 run" if count == 1 else f"{count:,} runs"
-    return f"{printable(path)}: {runs}, {(len(document) + 1023) // 1024} KB; open it in a browser"
+    return f"{printable(path)}: {counted(count, 'run')}, {(len(document) + 1023) // 1024} KB; open it in a browser"
 
 
 def _save(path: str, document: bytes) -> None:
