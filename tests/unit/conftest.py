@@ -1,6 +1,6 @@
 """What the unit tests share.
 
-HYPOTHESIS_PROFILE=thorough tries twenty times as many examples; .ci/run does so.
+HYPOTHESIS_PROFILE=thorough tries twenty times as many examples: four minutes instead of half a one.
 """
 
 from __future__ import annotations
