@@ -7,7 +7,7 @@ them. The keys of the JSON are seen by users (`report.memguard`, `last-death.jso
 from __future__ import annotations
 
 from .events import ProcessFigure, Shortage
-from .jsonline import JsonObject, entries, number, objects, text, whole
+from .jsonline import JsonObject, field, read_number, read_object, read_objects, read_text, read_whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,29 +33,29 @@ RECORD = "last-death.json"  # of the last one, in the cache of pytest
 NAMED = 8  # processes by name; the rest is summed
 
 
-def processes(facts: dict[str, Any], key: str) -> list[ProcessFigure]:
+def read_processes(facts: dict[str, Any], key: str) -> list[ProcessFigure]:
     """Return the processes under a key. Raises ValueError."""
     return [
         ProcessFigure(
-            whole(each, "pid"),
-            text(each, "command"),
-            whole(each, "size"),
-            number(each, "age"),
-            text(each, "test") if "test" in each else "",
+            read_whole(each, "pid"),
+            read_text(each, "command"),
+            read_whole(each, "size"),
+            read_number(each, "age"),
+            read_text(each, "test") if "test" in each else "",
         )
-        for each in objects(facts, key)
+        for each in read_objects(facts, key)
     ]
 
 
-def _shortage(facts: dict[str, Any], key: str) -> Shortage:
-    each = entries(facts, key)
-    amounts = whole(each, "available"), whole(each, "floor"), whole(each, "used")
-    return Shortage(*amounts, text(each, "source"), group=text(each, "group"))
+def _read_shortage(facts: dict[str, Any], key: str) -> Shortage:
+    each = read_object(facts, key)
+    amounts = read_whole(each, "available"), read_whole(each, "floor"), read_whole(each, "used")
+    return Shortage(*amounts, read_text(each, "source"), group=read_text(each, "group"))
 
 
-def _sizes(facts: dict[str, Any], key: str) -> dict[str, int]:
-    each = entries(facts, key)
-    return {name: whole(each, name) for name in each}
+def _read_sizes(facts: dict[str, Any], key: str) -> dict[str, int]:
+    each = read_object(facts, key)
+    return {name: read_whole(each, name) for name in each}
 
 
 class Breach(JsonObject):
@@ -70,106 +70,37 @@ class Breach(JsonObject):
     (REFUSED) did not fit into `room`; `slack` is what the limit of the process lets pass beyond that.
     """
 
-    fields = {
-        "kind": text,
-        "test": text,
-        "line": whole,
-        "number": whole,
-        "phase": text,
-        "worker": text,
-        "limit": whole,
-        "source": text,
-        "shortage": _shortage,
-        "amount": whole,
-        "total": whole,
-        "total_limit": whole,
-        "added": whole,
-        "before": whole,
-        "grown": whole,
-        "grown_in": number,
-        "time": number,
-        "elapsed": number,
-        "processes": processes,
-        "other_count": whole,
-        "other_size": whole,
-        "elsewhere": whole,
-        "left_behind": _sizes,
-        "killed": processes,
-        "action": text,
-        "room": whole,
-        "slack": whole,
-    }
-    keys = {
-        "total_limit": "totalLimit",
-        "grown_in": "grownIn",
-        "other_count": "otherCount",
-        "other_size": "otherSize",
-        "left_behind": "leftBehind",
-    }
-    __slots__ = tuple(fields)
-
-    def __init__(
-        self,
-        *,
-        kind: str,
-        limit: int,
-        amount: int,
-        action: str,
-        test: str,
-        phase: str,
-        total: int,
-        added: int,
-        source: str = "",
-        line: int = 0,
-        number: int = 0,
-        worker: str = "",
-        total_limit: int = 0,
-        before: int = 0,
-        elsewhere: int = 0,
-        shortage: Shortage | None = None,
-        grown: int = 0,
-        grown_in: float = 0.0,
-        time: float = 0.0,
-        elapsed: float = 0.0,
-        processes: list[ProcessFigure] | None = None,
-        other_count: int = 0,
-        other_size: int = 0,
-        killed: list[ProcessFigure] | None = None,
-        left_behind: dict[str, int] | None = None,
-        room: int = 0,
-        slack: int = 0,
-    ) -> None:
-        self.kind = kind
-        self.limit = limit
-        self.amount = amount
-        self.action = action
-        self.test = test
-        self.phase = phase
-        self.total = total
-        self.added = added
-        self.source = source
-        self.line = line
-        self.number = number
-        self.worker = worker
-        self.total_limit = total_limit
-        self.before = before
-        self.elsewhere = elsewhere
-        self.shortage = shortage
-        self.grown = grown
-        self.grown_in = grown_in
-        self.time = time
-        self.elapsed = elapsed
-        self.processes = processes or []
-        self.other_count = other_count
-        self.other_size = other_size
-        self.killed = killed or []
-        self.left_behind = left_behind if left_behind is not None else {}
-        self.room = room
-        self.slack = slack
+    kind: str = field(read_text)
+    test: str = field(read_text)
+    line: int = field(read_whole, default=0)
+    number: int = field(read_whole, default=0)
+    phase: str = field(read_text)
+    worker: str = field(read_text, default="")
+    limit: int = field(read_whole)
+    source: str = field(read_text, default="")
+    shortage: Shortage | None = field(_read_shortage, default=None)
+    amount: int = field(read_whole)
+    total: int = field(read_whole)
+    total_limit: int = field(read_whole, key="totalLimit", default=0)
+    added: int = field(read_whole)
+    before: int = field(read_whole, default=0)
+    grown: int = field(read_whole, default=0)
+    grown_in: float = field(read_number, key="grownIn", default=0.0)
+    time: float = field(read_number, default=0.0)
+    elapsed: float = field(read_number, default=0.0)
+    processes: list[ProcessFigure] = field(read_processes, factory=list)
+    other_count: int = field(read_whole, key="otherCount", default=0)
+    other_size: int = field(read_whole, key="otherSize", default=0)
+    elsewhere: int = field(read_whole, default=0)
+    left_behind: dict[str, int] = field(_read_sizes, key="leftBehind", factory=dict)
+    killed: list[ProcessFigure] = field(read_processes, factory=list)
+    action: str = field(read_text)
+    room: int = field(read_whole, default=0)
+    slack: int = field(read_whole, default=0)
 
 
-def _breach(facts: dict[str, Any], key: str) -> Breach:
-    return Breach.from_json(entries(facts, key))
+def _read_breach(facts: dict[str, Any], key: str) -> Breach:
+    return Breach.from_json(read_object(facts, key))
 
 
 class Death(JsonObject):
@@ -179,42 +110,13 @@ class Death(JsonObject):
     held. `breach` is that for which memguard killed it, `evidence` what tells of the kernel's OOM killer.
     """
 
-    fields = {
-        "test": text,
-        "line": whole,
-        "phase": text,
-        "held": whole,
-        "peak": whole,
-        "worker": text,
-        "pid": whole,
-        "by": text,
-        "breach": _breach,
-        "evidence": text,
-    }
-    keys = {"breach": "record"}
-    __slots__ = tuple(fields)
-
-    def __init__(
-        self,
-        *,
-        by: str,
-        pid: int = 0,
-        worker: str = "",
-        test: str = "",
-        line: int = 0,
-        phase: str = "",
-        held: int = 0,
-        peak: int = 0,
-        breach: Breach | None = None,
-        evidence: str = "",
-    ) -> None:
-        self.by = by
-        self.pid = pid
-        self.worker = worker
-        self.test = test
-        self.line = line
-        self.phase = phase
-        self.held = held
-        self.peak = peak
-        self.breach = breach
-        self.evidence = evidence
+    test: str = field(read_text, default="")
+    line: int = field(read_whole, default=0)
+    phase: str = field(read_text, default="")
+    held: int = field(read_whole, default=0)
+    peak: int = field(read_whole, default=0)
+    worker: str = field(read_text, default="")
+    pid: int = field(read_whole, default=0)
+    by: str = field(read_text)
+    breach: Breach | None = field(_read_breach, key="record", default=None)
+    evidence: str = field(read_text, default="")

@@ -9,9 +9,10 @@ if TYPE_CHECKING:
     from json.encoder import encode_basestring
     from typing import Any, ClassVar
 
-    from typing_extensions import Self
+    from typing_extensions import Self, dataclass_transform
 
     make_scanner: Any
+    Reads = Callable[[dict[str, Any], str], object]
 else:
     try:
         from _json import encode_basestring, make_scanner
@@ -20,6 +21,13 @@ else:
         from json.encoder import encode_basestring
 
         make_scanner = None
+
+    def dataclass_transform(**_facts: object) -> Callable[[type], type]:
+        """Say nothing: it tells type checkers of the constructors (PEP 681)."""
+        return lambda cls: cls
+
+
+_NEEDED = object()
 
 
 def encode(value: Mapping[str, object]) -> bytes:
@@ -73,29 +81,58 @@ _scan: Callable[[str, int], tuple[Any, int]] = (
 )
 
 
+class Field:
+    """How an attribute is read from JSON, the key it has there, and what makes a value where none is given."""
+
+    __slots__ = ("factory", "key", "read")
+
+    def __init__(self, read: Reads, key: str, factory: Callable[[], object] | None) -> None:
+        self.read = read
+        self.key = key
+        self.factory = factory
+
+
+def field(read: Reads, *, key: str = "", default: object = _NEEDED, factory: Callable[[], object] | None = None) -> Any:
+    """Declare an attribute of a JsonObject, as `dataclasses.field` does; `key` is the one in JSON, if it is another."""
+    return Field(read, key, factory if default is _NEEDED else lambda: default)
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(field,))
 class JsonObject:
     """What goes over a wire or into a file as an object of JSON, and comes back checked.
 
-    `fields` says of each attribute how it is read; an attribute that has another key in JSON stands in `keys`, too. A
-    field that is missing, or null, gets the constructor's default.
+    Its attributes are declared by `field`, and are the keyword arguments of its constructor (dataclasses would cost a
+    guard 2 MB). A field that is missing, or null, gets its default.
     """
 
-    __slots__ = ()
-    fields: ClassVar[Mapping[str, Callable[[dict[str, Any], str], object]]] = {}
-    keys: ClassVar[Mapping[str, str]] = {}
+    fields: ClassVar[dict[str, Field]] = {}
+
+    def __init_subclass__(cls) -> None:
+        own = {name: value for name, value in vars(cls).items() if isinstance(value, Field)}
+        cls.fields = {**cls.fields, **own}
+
+    def __init__(self, **values: Any) -> None:
+        """Take a value for each field. Raises TypeError for one that is needed and missing, or that there is not."""
+        for name, each in self.fields.items():
+            if name in values:
+                value = values.pop(name)
+            elif each.factory is not None:
+                value = each.factory()
+            else:
+                raise TypeError(f"{name!r} is missing")
+            setattr(self, name, value)
+        if values:
+            raise TypeError(f"no such field: {', '.join(values)}")
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON has it."""
-        return {self.keys.get(name, name): _plain(getattr(self, name)) for name in self.fields}
+        return {each.key or name: _plain(getattr(self, name)) for name, each in self.fields.items()}
 
     @classmethod
     def from_json(cls, facts: dict[str, Any]) -> Self:
         """Return what `to_json` made. Raises ValueError, whose text names the key that holds something else."""
-        found = {}
-        for name, read in cls.fields.items():
-            key = cls.keys.get(name, name)
-            if facts.get(key) is not None:
-                found[name] = read(facts, key)
+        keys = {name: each.key or name for name, each in cls.fields.items()}
+        found = {name: cls.fields[name].read(facts, key) for name, key in keys.items() if facts.get(key) is not None}
         try:
             return cls(**found)
         except TypeError as error:  # the constructor wants more
@@ -112,7 +149,7 @@ def _plain(value: object) -> object:
 # What stands under a key, of the kind that is asked for. They raise ValueError.
 
 
-def text(facts: dict[str, Any], key: str) -> str:
+def read_text(facts: dict[str, Any], key: str) -> str:
     """Return the text under a key."""
     value = facts.get(key)
     if not isinstance(value, str):
@@ -120,7 +157,7 @@ def text(facts: dict[str, Any], key: str) -> str:
     return value
 
 
-def whole(facts: dict[str, Any], key: str) -> int:
+def read_whole(facts: dict[str, Any], key: str) -> int:
     """Return the whole number under a key, of at most 63 bits."""
     value = facts.get(key)
     if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 1 << 63:
@@ -128,7 +165,7 @@ def whole(facts: dict[str, Any], key: str) -> int:
     return value
 
 
-def number(facts: dict[str, Any], key: str) -> float:
+def read_number(facts: dict[str, Any], key: str) -> float:
     """Return the number under a key."""
     value = facts.get(key)
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not abs(value) < 1 << 63:
@@ -136,7 +173,7 @@ def number(facts: dict[str, Any], key: str) -> float:
     return float(value)
 
 
-def items(facts: dict[str, Any], key: str) -> list[Any]:
+def read_items(facts: dict[str, Any], key: str) -> list[Any]:
     """Return the list under a key."""
     value = facts.get(key)
     if not isinstance(value, list):
@@ -144,7 +181,7 @@ def items(facts: dict[str, Any], key: str) -> list[Any]:
     return value
 
 
-def entries(facts: dict[str, Any], key: str) -> dict[str, Any]:
+def read_object(facts: dict[str, Any], key: str) -> dict[str, Any]:
     """Return the object under a key."""
     value = facts.get(key)
     if not isinstance(value, dict):
@@ -152,17 +189,17 @@ def entries(facts: dict[str, Any], key: str) -> dict[str, Any]:
     return value
 
 
-def objects(facts: dict[str, Any], key: str) -> list[dict[str, Any]]:
+def read_objects(facts: dict[str, Any], key: str) -> list[dict[str, Any]]:
     """Return the objects in the list under a key."""
-    found = items(facts, key)
+    found = read_items(facts, key)
     if not all([isinstance(item, dict) for item in found]):
         raise _expected(key, "a list of objects")
     return found
 
 
-def wholes(facts: dict[str, Any], key: str) -> list[int]:
+def read_wholes(facts: dict[str, Any], key: str) -> list[int]:
     """Return the whole numbers in the list under a key."""
-    return [whole({key: item}, key) for item in items(facts, key)]
+    return [read_whole({key: item}, key) for item in read_items(facts, key)]
 
 
 def _expected(key: str, what: str) -> ValueError:

@@ -96,7 +96,7 @@ class GuardClient:
     def close(self, status: int) -> None:
         """Say goodbye: the guard ends what is left of the session."""
         try:
-            self.connection.ask(Goodbye(status), Done)
+            self.connection.ask(Goodbye(status=status), Done)
         except ConnectionLost:
             pass  # whoever is left of the session starts no other guard now
         spawn_hook.watch(None)
@@ -216,7 +216,9 @@ class GuardClient:
             "kept": shared["kept"],
             "reader": readers.choose(os.environ),
         }
-        hello = Hello(shared["session"], self._worker, os.getpid(), **({} if self._worker else shared["death"]))
+        hello = Hello(
+            session=shared["session"], worker=self._worker, pid=os.getpid(), **({} if self._worker else shared["death"])
+        )
         # A worker may have another TMPDIR; on another host, or as another user, it has a guard of its own.
         folder = shared["folder"] if is_same_host and is_own(shared["folder"]) else folder_of(shared["session"])
         return Connection(folder, facts, self._plan, self.page, hello)

@@ -176,7 +176,7 @@ class Session:
         added, subprocesses, who = max(0, peak - test.base), 0, ""
         largest = self.memory.largest_child()
         if self.client.page.others() or largest != self._children_peak or self.memory.something_forked():
-            figures = self.client.ask(protocol.Finished(self._scoped_ago()), protocol.FinishedFigures)
+            figures = self.client.ask(protocol.Finished(scoped=self._scoped_ago()), protocol.FinishedFigures)
             if figures is not None:
                 subprocesses, who = figures.subprocesses, figures.who
                 added, peak = max(added, figures.added), max(peak, figures.peak)
@@ -238,7 +238,7 @@ class Session:
 
     def begin_block(self, limit: int) -> None:
         """Begin a block with a limit of its own."""
-        self._ask_surely(protocol.BeginBlock(limit), protocol.Done)
+        self._ask_surely(protocol.BeginBlock(limit=limit), protocol.Done)
 
     def end_block(self, item: pytest.Item) -> Breach | None:
         """End it; return the breach that fails it. The end of the phase will see it once more, for the report."""
@@ -339,7 +339,7 @@ class Session:
     def _kill_leftovers(self, item: pytest.Item, left: list[ProcessFigure]) -> None:
         if not left or self.plan.leftovers != "kill":
             return
-        self.client.ask(protocol.Kill([process.pid for process in left]), protocol.Done)
+        self.client.ask(protocol.Kill(pids=[process.pid for process in left]), protocol.Done)
         for process in left:
             process.test = item.nodeid
         self.left += left

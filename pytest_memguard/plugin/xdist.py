@@ -46,7 +46,7 @@ class Worker:
         """Hand to the controller what is for its summary."""
         output = getattr(self._config, "workeroutput", None)
         if output is not None:
-            output["memguard"] = {"warnings": self.session.warnings, **Leftovers(self.session.left).to_json()}
+            output["memguard"] = {"warnings": self.session.warnings, **Leftovers(left=self.session.left).to_json()}
 
 
 class Controller:
@@ -97,7 +97,7 @@ class Controller:
     @pytest.hookimpl(optionalhook=True)
     def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport) -> None:
         """Say who ended the worker, and make it the failure of its test."""
-        death = self.session.client.ask(AskDeath(self._last_dead), Death)
+        death = self.session.client.ask(AskDeath(worker=self._last_dead), Death)
         report.when = "call"
         report.location = self._locations.get(crashitem, report.location)
         self._crashed.add(id(report))

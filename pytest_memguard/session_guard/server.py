@@ -165,7 +165,7 @@ class Server:
     def _refuse(self, connection: Connection, error: Exception) -> None:
         is_other = isinstance(error, protocol.OtherProtocol)
         refusal = protocol.Refusal(
-            str(error),
+            error=str(error),
             protocol=protocol.PROTOCOL,
             version=protocol.version() if is_other else "",
             limit=self._told.limit,
@@ -218,7 +218,7 @@ class Server:
         self._actions.phase_over(process)
         breaches = process.unreported_breaches()
         process.unreported = 0
-        return protocol.Breaches(breaches)
+        return protocol.Breaches(breaches=breaches)
 
     def _finished(
         self, process: PytestProcess, _session: SessionState, finished: protocol.Finished
@@ -263,7 +263,7 @@ class Server:
         """End a block. Its breaches are told here, and once more when the phase is over, for the report."""
         process.accounting.block = None
         self._actions.phase_over(process)
-        return protocol.Breaches([breach for breach in process.unreported_breaches() if breach.kind == BLOCK])
+        return protocol.Breaches(breaches=[breach for breach in process.unreported_breaches() if breach.kind == BLOCK])
 
     def _death(self, _process: PytestProcess, session: SessionState, ask: protocol.AskDeath) -> Death:
         self._see_it_end(ask.worker, session)
@@ -289,7 +289,7 @@ class Server:
         for process in self.ownership.of_session(session.name):
             others = [member for member in process.subprocesses if member.pid not in self.ownership.processes]
             left += self._figures(process, [member for member in others if self.sessions.is_left_over(member)])
-        return protocol.Leftovers(left)
+        return protocol.Leftovers(left=left)
 
     def _kill(self, process: PytestProcess, _session: SessionState, kill: protocol.Kill) -> protocol.Done:
         self._actions.kill_leftovers(process, kill.pids)

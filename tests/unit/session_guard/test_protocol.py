@@ -13,30 +13,30 @@ from pytest_memguard.session_guard.protocol import OPERATIONS, PROTOCOL, parse
 
 FIGURES = [ProcessFigure(4, "python", 5, 1.5, "test_a.py::test_b")]
 SAID = (
-    protocol.Hello("5e55", "gw1", 4, root="/r", cache="/c", junit="/j.xml", spool="/s"),
+    protocol.Hello(session="5e55", worker="gw1", pid=4, root="/r", cache="/c", junit="/j.xml", spool="/s"),
     protocol.Mark(),
     protocol.Began(),
     protocol.Lifted(),
     protocol.PhaseOver(),
-    protocol.Finished([(2.5, 1.0), (0.5, 0.25)]),
+    protocol.Finished(scoped=[(2.5, 1.0), (0.5, 0.25)]),
     protocol.AskUsage(),
-    protocol.BeginBlock(100),
+    protocol.BeginBlock(limit=100),
     protocol.EndBlock(),
-    protocol.AskDeath("gw1"),
+    protocol.AskDeath(worker="gw1"),
     protocol.AskLeftovers(),
-    protocol.Kill([4, 5]),
-    protocol.Goodbye(1),
+    protocol.Kill(pids=[4, 5]),
+    protocol.Goodbye(status=1),
 )
 ANSWERED = (
     protocol.GuardFacts(
         limit=800, source="-t", floor=5, floor_source="f", reader="linux", run="5e55", log="l", guard=4, usual=[-1, -1]
     ),
-    protocol.Refusal("why", protocol=2, version="0.2.0", limit=800, source="-t"),
+    protocol.Refusal(error="why", protocol=2, version="0.2.0", limit=800, source="-t"),
     protocol.Done(),
-    protocol.Breaches([]),
+    protocol.Breaches(breaches=[]),
     protocol.FinishedFigures(added=1, peak=2, subprocesses=3, who="python", left=FIGURES),
     protocol.SessionUsage(total=1, limit=2, held=3, added=4, peak=5, elapsed=0.5, processes=FIGURES),
-    protocol.Leftovers(FIGURES),
+    protocol.Leftovers(left=FIGURES),
 )
 
 jsons = st.recursive(
