@@ -20,11 +20,9 @@ from .data_limit import AFTER_A_LIFT, untouched
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pytest_memguard.assembly import Assembly
     from pytest_memguard.breach import Breach
-    from pytest_memguard.engine.guard import Guard
-    from pytest_memguard.engine.meter import Meter
-    from pytest_memguard.engine.tree import Tree
-    from pytest_memguard.processes.model import Member, Reader
+    from pytest_memguard.processes.model import Member
 
     from .accounting import Account
     from .breach_facts import BreachFacts, TreeLimit
@@ -38,30 +36,18 @@ LEFT_OVER_WORTH_TELLING = 4 << 20  # bytes
 class Actions:
     """Acts on pytest processes, and keeps what follows from that for the limit of the tree."""
 
-    def __init__(
-        self,
-        guard: Guard,
-        reader: Reader,
-        tree: Tree,
-        meter: Meter,
-        *,
-        ownership: Ownership,
-        facts: BreachFacts,
-        limit: TreeLimit,
-        grace: float,
-    ) -> None:
-        """`grace` is the seconds that a test has to notice what was done to it."""
+    def __init__(self, assembly: Assembly, ownership: Ownership, facts: BreachFacts, limit: TreeLimit) -> None:
         self.allowed = 0  # bytes: above the limit, while somebody is acted on or has left something behind
         self.is_muted = False  # a breach of the tree's limit is only watched, and was told
         self.snapshots = 0  # so many were taken
-        self._guard = guard
-        self._reader = reader
-        self._tree = tree
-        self._meter = meter
+        self._guard = assembly.guard
+        self._reader = assembly.reader
+        self._tree = assembly.tree
+        self._meter = assembly.meter
         self._ownership = ownership
         self._facts = facts
         self._limit = limit
-        self._grace = grace
+        self._grace = assembly.settings.grace  # seconds that a test has to notice what was done to it
         self._believed_until: dict[tuple[int, str], float] = {}
         self._told_limits: set[tuple[int, int, str]] = set()
 

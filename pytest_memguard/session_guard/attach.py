@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 from .actions import Actions
 from .breach_facts import BreachFacts, TreeLimit
 from .ownership import Ownership
 from .policy import PytestPolicy
-from .protocol import GuardFacts
 from .server import Server
 from .sessions import Sessions
 
@@ -28,56 +25,12 @@ def serve_sessions(
 
     `own_tree` says that the tree is a session's.
     """
-    guard, reader, tree, run = assembly.guard, assembly.reader, assembly.tree, assembly.run
-    limit = TreeLimit(run.limit)
-    ownership = Ownership(tree, reader)
-    facts = BreachFacts(guard, reader, ownership, limit)
-    actions = Actions(
-        guard,
-        reader,
-        tree,
-        assembly.meter,
-        ownership=ownership,
-        facts=facts,
-        limit=limit,
-        grace=assembly.settings.grace,
-    )
-    sessions = Sessions(
-        guard, reader, tree, ownership=ownership, kernel=kernel, console=assembly.console, own_tree=own_tree
-    )
-    told = GuardFacts(
-        limit=run.limit,
-        source=run.limit.source,
-        floor=run.floor,
-        floor_source=run.floor.source,
-        reader=run.reader,
-        run=run.identifier,
-        log=run.log or "",
-        guard=os.getpid(),
-    )
-    server = Server(
-        listening,
-        poller,
-        guard,
-        reader,
-        tree,
-        ownership=ownership,
-        facts=facts,
-        actions=actions,
-        sessions=sessions,
-        told=told,
-    )
-    guard.attach(
-        PytestPolicy(
-            guard,
-            reader,
-            tree,
-            ownership=ownership,
-            facts=facts,
-            actions=actions,
-            limit=limit,
-            answer=server.answer,
-            own_tree=own_tree,
-        )
-    )
+    limit = TreeLimit(assembly.run.limit)
+    ownership = Ownership(assembly.tree, assembly.reader)
+    facts = BreachFacts(assembly.guard, assembly.reader, ownership, limit)
+    actions = Actions(assembly, ownership, facts, limit)
+    sessions = Sessions(assembly, ownership, kernel, own_tree=own_tree)
+    server = Server(assembly, listening, poller, ownership=ownership, facts=facts, actions=actions, sessions=sessions)
+    policy = PytestPolicy(assembly, ownership, facts, actions, limit, server.answer, own_tree=own_tree)
+    assembly.guard.attach(policy)
     return server

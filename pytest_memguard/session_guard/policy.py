@@ -16,10 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_memguard.engine.guard import Guard
+    from pytest_memguard.assembly import Assembly
     from pytest_memguard.engine.meter import Reading
-    from pytest_memguard.engine.tree import Tree
-    from pytest_memguard.processes.model import Reader
 
     from .actions import Actions
     from .breach_facts import BreachFacts, TreeLimit
@@ -36,24 +34,22 @@ class PytestPolicy:
 
     def __init__(
         self,
-        guard: Guard,
-        reader: Reader,
-        tree: Tree,
-        *,
+        assembly: Assembly,
         ownership: Ownership,
         facts: BreachFacts,
         actions: Actions,
         limit: TreeLimit,
         answer: Callable[[], object],
+        *,
         own_tree: bool,
     ) -> None:
         """`answer` is called after each look in which the tree was within its limit.
 
         `own_tree`: all of the tree is a session's, which may choose that its limit is only watched.
         """
-        self._guard = guard
-        self._reader = reader
-        self._tree = tree
+        self._guard = assembly.guard
+        self._reader = assembly.reader
+        self._tree = assembly.tree
         self._ownership = ownership
         self._facts = facts
         self._actions = actions
@@ -116,7 +112,7 @@ class PytestPolicy:
             for process in self._processes()
             if process.test.phase != shared_page.IDLE
         ]
-        snapshot.tests = sorted(tests, key=_by_added, reverse=True)
+        snapshot.tests = sorted(tests, key=lambda test: test.added, reverse=True)
         if snapshot.event == events.SNAPSHOT:
             self._actions.snapshots += 1
 
@@ -175,7 +171,7 @@ class PytestPolicy:
             return
         if self._strikes > escalation.STRIKES:
             self._strikes = 0
-            process = max(processes, key=_by_held)
+            process = max(processes, key=lambda each: each.accounting.held())
             breach = self._facts.breach(process, SESSION, process.accounting.test, limit.now, total)
             self._actions.kill(process, breach)
         if self._guard.monitor is not None:
@@ -206,11 +202,3 @@ class PytestPolicy:
 
     def _have_subprocesses(self) -> bool:
         return any([process.subprocesses for process in self._processes()])
-
-
-def _by_held(process: PytestProcess) -> int:
-    return process.accounting.held()
-
-
-def _by_added(test: events.RunningTest) -> int:
-    return test.added

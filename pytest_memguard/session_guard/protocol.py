@@ -237,11 +237,6 @@ class GuardFacts(Opening):
     guard: int = field(read_whole)
     usual: list[int] | None = field(read_wholes, default=None)
 
-    def with_usual(self, usual: tuple[int, int] | None) -> GuardFacts:
-        """Return the same for one pytest process."""
-        own = list(usual) if usual is not None else None
-        return GuardFacts(**{**self.__dict__, "usual": own})
-
 
 class Done(JsonObject):
     """The answer that it is done."""

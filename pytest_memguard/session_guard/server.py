@@ -24,11 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from pytest_memguard.engine.guard import Guard
+    from pytest_memguard.assembly import Assembly
     from pytest_memguard.engine.poller import Poller
-    from pytest_memguard.engine.tree import Tree
     from pytest_memguard.events import ProcessFigure
-    from pytest_memguard.processes.model import Member, Reader
+    from pytest_memguard.processes.model import Member
 
     from .actions import Actions
     from .breach_facts import BreachFacts
@@ -60,29 +59,26 @@ class Server:
 
     def __init__(
         self,
+        assembly: Assembly,
         listening: socket.socket,
         poller: Poller,
-        guard: Guard,
-        reader: Reader,
-        tree: Tree,
         *,
         ownership: Ownership,
         facts: BreachFacts,
         actions: Actions,
         sessions: Sessions,
-        told: protocol.GuardFacts,
     ) -> None:
-        """`poller` is what the guard waits on; `told` is what every hello is answered with."""
+        """`poller` is what the guard waits on."""
         self.ownership = ownership
         self.sessions = sessions
         self._listening = listening
         self._poller = poller
-        self._guard = guard
-        self._reader = reader
-        self._tree = tree
+        self._run = assembly.run
+        self._guard = assembly.guard
+        self._reader = assembly.reader
+        self._tree = assembly.tree
         self._facts = facts
         self._actions = actions
-        self._told = told
         self._connections: dict[int, Connection] = {}
         self._waiting: list[tuple[Connection, protocol.Operation]] = []
         listening.setblocking(False)
@@ -113,7 +109,7 @@ class Server:
         except OSError:
             return
         link = socket.socket(fileno=descriptor)
-        if len(self._connections) >= MOST_CONNECTIONS or not _is_same_user(link):
+        if len(self._connections) >= MOST_CONNECTIONS or _peer(link)[1] not in (0, os.getuid()):
             link.close()
             return
         link.setblocking(False)
@@ -168,8 +164,8 @@ class Server:
             error=str(error),
             protocol=protocol.PROTOCOL,
             version=protocol.version() if is_other else "",
-            limit=self._told.limit,
-            source=self._told.source,
+            limit=self._run.limit,
+            source=self._run.limit.source,
         )
         self._send(connection, refusal)
         if connection.link.fileno() in self._connections:
@@ -189,7 +185,7 @@ class Server:
     # -- answers ------------------------------------------------------------------------------------------------------
 
     def _hello(self, connection: Connection, hello: protocol.Hello) -> protocol.GuardFacts:
-        pid = _peer_pid(connection.link) or hello.pid
+        pid = _peer(connection.link)[0] or hello.pid
         member = self._tree.members.get(pid) or self._tree.add(pid, leads=False)
         if member is None or not connection.descriptors:
             raise ValueError("expected the pid of a living process and the descriptor of its page")
@@ -206,7 +202,21 @@ class Server:
         if session.root is None and not hello.worker:
             session.root = process
         connection.process, connection.session = process, session
-        return self._told.with_usual(process.data_limit.usual if process.data_limit is not None else None)
+        return self._guard_facts(process)
+
+    def _guard_facts(self, process: PytestProcess) -> protocol.GuardFacts:
+        run = self._run
+        return protocol.GuardFacts(
+            limit=run.limit,
+            source=run.limit.source,
+            floor=run.floor,
+            floor_source=run.floor.source,
+            reader=run.reader,
+            run=run.identifier,
+            log=run.log or "",
+            guard=os.getpid(),
+            usual=list(process.data_limit.usual) if process.data_limit is not None else None,
+        )
 
     def _mark(self, _process: PytestProcess, _session: SessionState, _mark: protocol.Mark) -> protocol.Done:
         """Answer only: the look that was taken has opened the account of the new test."""
@@ -247,7 +257,7 @@ class Server:
         held = accounting.held()
         return protocol.SessionUsage(
             total=total,
-            limit=self._told.limit,
+            limit=self._run.limit,
             held=held,
             added=accounting.added(accounting.test),
             peak=max(accounting.test.peak_total, held),
@@ -325,17 +335,10 @@ _HANDLERS: dict[type[protocol.Operation], Callable[[Server, PytestProcess, Sessi
 }
 
 
-def _peer_pid(link: socket.socket) -> int:
-    """Return the pid of the other end as our namespace has it, 0 where the system does not tell."""
+def _peer(link: socket.socket) -> tuple[int, int]:
+    """Return pid (as our namespace has it) and uid of the other end; 0, and our own, where the system does not tell."""
     option = getattr(socket, "SO_PEERCRED", None)
-    if option is None:
-        return 0
-    return int(_CREDENTIALS.unpack(link.getsockopt(socket.SOL_SOCKET, option, _CREDENTIALS.size))[0])
-
-
-def _is_same_user(link: socket.socket) -> bool:
-    option = getattr(socket, "SO_PEERCRED", None)
-    if option is None:
-        return True  # macOS: the folder is ours alone
-    uid = _CREDENTIALS.unpack(link.getsockopt(socket.SOL_SOCKET, option, _CREDENTIALS.size))[1]
-    return uid in (0, os.getuid())
+    if option is None:  # macOS: the folder is ours alone
+        return 0, os.getuid()
+    pid, uid, _ = _CREDENTIALS.unpack(link.getsockopt(socket.SOL_SOCKET, option, _CREDENTIALS.size))
+    return pid, uid

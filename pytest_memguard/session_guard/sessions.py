@@ -9,11 +9,9 @@ from pytest_memguard.processes.model import ENDED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pytest_memguard.assembly import Assembly
     from pytest_memguard.breach import Breach
-    from pytest_memguard.engine.guard import Guard
-    from pytest_memguard.engine.tree import Tree
-    from pytest_memguard.outputs.console import Console
-    from pytest_memguard.processes.model import Member, Reader
+    from pytest_memguard.processes.model import Member
     from pytest_memguard.system.oom_killer import KernelKills
 
     from .ownership import Ownership
@@ -43,24 +41,14 @@ class SessionState:
 class Sessions:
     """The sessions of one guard."""
 
-    def __init__(
-        self,
-        guard: Guard,
-        reader: Reader,
-        tree: Tree,
-        *,
-        ownership: Ownership,
-        kernel: KernelKills,
-        console: Console,
-        own_tree: bool,
-    ) -> None:
+    def __init__(self, assembly: Assembly, ownership: Ownership, kernel: KernelKills, *, own_tree: bool) -> None:
         """`own_tree`: all of the tree is the session's, as in a guard process of its own."""
-        self._guard = guard
-        self._reader = reader
-        self._tree = tree
+        self._guard = assembly.guard
+        self._reader = assembly.reader
+        self._tree = assembly.tree
         self._ownership = ownership
         self._kernel = kernel
-        self._console = console
+        self._console = assembly.console
         self._own_tree = own_tree
         self._sessions: dict[str, SessionState] = {}
 

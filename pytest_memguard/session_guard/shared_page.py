@@ -63,10 +63,12 @@ class TestState:
 class GuardState:
     """What the guard wrote: amounts in bytes. `others` counts living subprocesses of this pytest process."""
 
-    __slots__ = ("breaches", "headroom", "looks", "others", "raise_for", "snapshots", "total")
-
     def __init__(self, words: tuple[int, ...]) -> None:
         self.breaches, self.raise_for, self.total, self.others, self.headroom, self.snapshots, self.looks = words
+
+    def words(self) -> tuple[int, ...]:
+        """Return the figures as the page has them."""
+        return self.breaches, self.raise_for, self.total, self.others, self.headroom, self.snapshots, self.looks
 
 
 class SharedPage:
@@ -170,17 +172,7 @@ class SharedPage:
 
     def tell(self, state: GuardState) -> None:
         """Write what the guard saw."""
-        _GUARD.pack_into(
-            self._page,
-            _GUARD_AT,
-            state.breaches,
-            state.raise_for,
-            state.total,
-            state.others,
-            state.headroom,
-            state.snapshots,
-            state.looks,
-        )
+        _GUARD.pack_into(self._page, _GUARD_AT, *state.words())
 
 
 def _create() -> int:
