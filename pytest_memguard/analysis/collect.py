@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from json import JSONDecoder
 from typing import Any
@@ -17,7 +16,6 @@ from .run_builder import EVENTS, RunBuilder
 MOST_RUNS = 1000  # of one log; of more, the latest
 FULL_RUNS = 20  # the latest, with all their points and who held the memory
 LONGEST_LINE = 1 << 20  # bytes; memguard writes about 1,000
-FUTURE = 86400.0  # seconds: a clock that is wrong by a time zone is not worth a note
 _LONGEST_NAME = 64  # characters of `run`
 _BOM = b"\xef\xbb\xbf"
 
@@ -172,10 +170,4 @@ class LogCollector:
             notes.append(f"of the tests only the largest were kept, {left_out:,} were left out")
         if back := sum(run.set_back for run in runs):
             notes.append(f"the clock was set back {'once' if back == 1 else f'{back:,} times'}")
-        if error := max((run.clock_error() for run in runs), key=abs, default=0.0):
-            notes.append(
-                f"clock and elapsed time differ by {abs(error):,.0f} s: the clock was changed, or the machine slept"
-            )
-        if any([run.started > time.time() + FUTURE for run in facts.runs]):
-            notes.append("the timestamps are in the future: a clock was wrong, here or where the log was written")
         return notes

@@ -73,12 +73,6 @@ def read(environ: Mapping[str, str] | None = None, platform: str = sys.platform)
     return PastRuns(place, runs, unreadable)
 
 
-def latest() -> str | None:
-    """Return the log of the run that was started last, None when there is none. Raises MemguardError."""
-    runs = read().runs
-    return runs[0].path if runs else None
-
-
 def log_by_number(word: str) -> str:
     """Return the log of a run by its number in `memguard runs`. Raises UsageError, MemguardError."""
     runs = read().runs

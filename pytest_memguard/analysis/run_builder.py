@@ -15,9 +15,7 @@ MOST_LANDMARKS = 12  # points of events: a session of tests may breach its limit
 MOST_TESTS = 2000  # twice as many are held before the smaller half is left out
 COARSE_BUCKETS, COARSE_TESTS = 30, 50  # of a run that is not the last ones of its log
 LATER_RUN = 3600.0  # seconds of silence after which the same process group, without a name for the run, is another run
-CLOCK_TOLERANCE = 60.0  # seconds between clock and elapsed time that are worth a note
 STAMP_KEPT = 40  # characters
-CLOCK_DRIFT = 0.002  # of the time: four times what adjtimex(2) may slew a clock
 
 EVENTS = (events.STARTED, events.SNAPSHOT, events.WARNING, events.BREACH, events.FINISHED)
 LOOK = "look"  # of a point of the curve: a look of the guard's between two snapshots
@@ -47,7 +45,6 @@ class RunBuilder:
         self._largest_size = -1
         self._elapsed = 0.0
         self._stamp = ""
-        self._has_elapsed = False
 
     def add(self, line: dict[str, Any], event: str, size: int) -> None:
         """Take a line whose `memoryMB` is `size` bytes."""
@@ -86,14 +83,6 @@ class RunBuilder:
             self._largest = self._point(self._largest)
         self._prune_tests(COARSE_TESTS)
 
-    def clock_error(self) -> float:
-        """Return by how many seconds the clock has run away from the elapsed time."""
-        now = fields.moment(self._stamp)
-        if not self._has_elapsed or now is None or not self._facts.started:
-            return 0.0
-        off = now - self._facts.started - self._elapsed
-        return off if abs(off) > max(CLOCK_TOLERANCE, self._elapsed * CLOCK_DRIFT) else 0.0
-
     def facts(self) -> RunFacts:
         """Return what is known by now."""
         facts = self._facts
@@ -120,8 +109,6 @@ class RunBuilder:
                 self.set_back += 1
             if elapsed is None:
                 elapsed = self._elapsed + max(0.0, since)
-            else:
-                self._has_elapsed = True
         self._stamp = stamp or self._stamp
         self._elapsed = elapsed
         return elapsed

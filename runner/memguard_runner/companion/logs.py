@@ -27,12 +27,12 @@ def find(words: Sequence[str]) -> dict[str, str]:
     Raises MemguardError when there is none.
     """
     if not words:
-        latest = past_runs.latest()
-        if latest is None:
+        runs = past_runs.read().runs
+        if not runs:
             raise MemguardError(
                 "no past run is known: run `memguard-test COMMAND` first, or name a log (memguard report LOG)"
             )
-        return {latest: _label(latest)}
+        return {runs[0].path: _label(runs[0].path)}
     found: dict[str, str] = {}
     for word in words:
         if os.path.isdir(word):

@@ -64,18 +64,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return exit_status.OK
         status: int = import_module(f"memguard_runner.companion.{options.subcommand}").run(options)
         sys.stdout.flush()
-    except UsageError as error:
-        _complain(error)
-        return exit_status.USAGE
     except MemguardError as error:
-        _complain(error)
-        return exit_status.OWN_FAILURE
+        Console().line(str(error))
+        return exit_status.USAGE if isinstance(error, UsageError) else exit_status.OWN_FAILURE
     except BrokenPipeError:  # `memguard report | head`: nobody reads on, which is no failure of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the flush at exit has somewhere to go
         return exit_status.OK
     except OSError as error:  # a full disk behind `memguard report > FILE`
         where = f"'{printable(os.fsdecode(error.filename))}'" if error.filename else "the output cannot be written"
-        _complain(MemguardError(f"{where}: {error.strerror or error}"))
+        Console().line(f"{where}: {error.strerror or error}")
         return exit_status.OWN_FAILURE
     except KeyboardInterrupt:
         return exit_status.OVER_SIGNALS + 2
@@ -89,7 +86,3 @@ def _prepare_streams() -> None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for as long as we live
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a character that its encoding lacks is no failure
-
-
-def _complain(error: Exception) -> None:
-    Console().line(str(error))

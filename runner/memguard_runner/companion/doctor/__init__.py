@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import textwrap
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -12,14 +13,15 @@ from memguard_runner import exit_status
 from memguard_runner.companion.terminal.screen import screen_of
 from pytest_memguard.config.load import working_directory
 from pytest_memguard.errors import printable
+from pytest_memguard.units import counted
 
-from . import configuration, installation, memory, processes, render, selftest
-from .findings import PROBLEM, CheckContext, Finding
+from . import configuration, installation, memory, processes, selftest
+from .findings import NOTE, OK, PROBLEM, CheckContext, Finding
 from .isolated import examine
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 FOUND_PROBLEMS = 1
 WIDEST = 120  # columns: a longer line is hard to read
@@ -30,6 +32,11 @@ GROUPS = {
     "Configuration": configuration.CHECKS,
 }
 SELF_TEST = "Self-test"
+MARKS = {OK: "✓", NOTE: "·", PROBLEM: "✗"}
+ASCII_MARKS = {OK: "+", NOTE: "-", PROBLEM: "!"}
+ARROW, ASCII_ARROW = "→", "->"
+
+NEXT = "what memguard sees of a run: `memguard-test -v -i 0.5 -l memory.log COMMAND`, then `memguard report memory.log`"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
     for group, found in _examine_all(context, self_test=options.self_test):
         findings += [(group, finding) for finding in found]
         if not options.json:
-            _print("\n".join(render.lines(group, found, width=wide, plain=not screen.is_unicode)) + "\n")
+            _print("\n".join(_lines(group, found, width=wide, plain=not screen.is_unicode)) + "\n")
     all_of_them = [finding for _, finding in findings]
     has_problems = any(finding.level == PROBLEM for finding in all_of_them)
     if options.json:
@@ -61,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
         }
         _print(json.dumps(facts, indent=2))
     else:
-        _print(f"{render.summary(all_of_them)}\n{render.NEXT}")
+        _print(f"{_summary(all_of_them)}\n{NEXT}")
     return FOUND_PROBLEMS if has_problems else exit_status.OK
 
 
@@ -82,6 +89,30 @@ def _self_test(context: CheckContext) -> list[Finding]:
     except Exception as error:
         reason = printable(f"{type(error).__name__}: {error}"[:300])
         return [Finding(PROBLEM, selftest.NAME, f"could not be carried out ({reason})", "see the lines above")]
+
+
+def _lines(group: str, findings: Sequence[Finding], *, width: int, plain: bool) -> Iterator[str]:
+    """Yield a group's heading and its lines, broken at `width` columns."""
+    marks, arrow = (ASCII_MARKS, ASCII_ARROW) if plain else (MARKS, ARROW)
+    yield group
+    for finding in findings:
+        head = f"  {marks[finding.level]} {finding.level:<8}"
+        yield from _wrapped(f"{head}{finding.name}: {finding.text}", len(head), width)
+        if finding.cure:
+            yield from _wrapped(f"{' ' * len(head)}{arrow} {finding.cure}", len(head) + len(arrow) + 1, width)
+
+
+def _wrapped(text: str, indent: int, width: int) -> list[str]:
+    return textwrap.wrap(text, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
+
+
+def _summary(findings: Sequence[Finding]) -> str:
+    """Return the last line: how many of what."""
+    problems = sum(finding.level == PROBLEM for finding in findings)
+    notes = sum(finding.level == NOTE for finding in findings)
+    if not problems:
+        return "everything that is needed works" + (f"; {counted(notes, 'note')}" if notes else "")
+    return f"{counted(problems, 'problem')}, {counted(notes, 'note')}"
 
 
 def _print(text: str) -> None:

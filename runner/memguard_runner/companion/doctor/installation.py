@@ -6,15 +6,19 @@ import os
 import platform
 import shlex
 import shutil
+import subprocess
 import sys
 from importlib import metadata
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 import memguard_runner
 from pytest_memguard.errors import printable
 
-from .ask_program import answer
 from .findings import Check, CheckContext, Finding, note, ok, problem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 PACKAGE = "pytest-memguard"
 EXTRAS = {
@@ -24,6 +28,8 @@ EXTRAS = {
     "completion": ("shtab", "memguard completion"),
 }
 _WHERE = "import memguard_runner, sys; sys.stdout.write(memguard_runner.__file__)"
+ANSWER_WITHIN = 3.0  # seconds for another program
+SHOWN = 200  # characters of what a program said
 
 
 def _memguard(_context: CheckContext) -> list[Finding]:
@@ -112,7 +118,7 @@ def _bun(context: CheckContext) -> list[Finding]:
     path = shutil.which("bun", path=context.environ.get("PATH"))
     if path is None:
         return [ok("bun", "not on PATH")]
-    version, reason = answer([path, "--version"])
+    version, reason = _answer([path, "--version"])
     if reason:
         return [note("bun", f"{printable(path)}: {reason}", "install it anew if you use it")]
     return [ok("bun", f"{printable(version.splitlines()[0])}, {printable(path)}")]
@@ -131,7 +137,7 @@ def _command(context: CheckContext) -> list[Finding]:
         return [note(name, "in no folder of PATH", cure)]
     shown = printable(path)
     own_version = _version_of(PACKAGE)
-    version, reason = answer([path, "--version" if own_version else "--help"], context.environ)
+    version, reason = _answer([path, "--version" if own_version else "--help"], context.environ)
     if reason:
         return [_does_not_start(path, reason)]
     where = _installation(path, context)
@@ -175,7 +181,30 @@ def _installation(path: str, context: CheckContext) -> str:
     interpreter = _interpreter_of(path)
     if not interpreter or "python" not in os.path.basename(interpreter):
         return ""
-    return answer([interpreter, "-c", _WHERE], context.environ)[0]
+    return _answer([interpreter, "-c", _WHERE], context.environ)[0]
+
+
+def _answer(words: Sequence[str], environ: Mapping[str, str] | None = None) -> tuple[str, str]:
+    """Run another program; return (what it printed, ""), or ("", why there is no answer)."""
+    try:
+        ended = subprocess.run(
+            words,
+            env=None if environ is None else dict(environ),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=ANSWER_WITHIN,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return "", f"no answer within {ANSWER_WITHIN:g} s"
+    except OSError as error:
+        return "", f"it cannot be started: {error.strerror}"
+    out = ended.stdout.decode(errors="replace").strip()
+    if ended.returncode == 0 and out:
+        return out, ""
+    said = ended.stderr.decode(errors="replace").strip().splitlines()
+    last = f": {printable(said[-1][:SHOWN])}" if said else ""
+    return "", f"it ended with status {ended.returncode}{last}"
 
 
 def _python_words() -> str:

@@ -1,9 +1,9 @@
 """The tree that the self-test guards: a root, a child, and a daemon that takes memory until it is stopped.
 
-Run by its path as `python -I -S selftest_tree.py ROLE FOLDER PARTING`, so it imports nothing of memguard's. Every
+Run by its path as `python -I -S selftest_tree.py ROLE FOLDER ENVIRONMENT`, so it imports nothing of memguard's. Every
 process limits its own time and memory. In FOLDER each writes its pid to the file `members`; when there is a file `go`,
-the daemon grows; when it got all that it takes, it makes a file `past`. PARTING is `at-once`, or `when-seen`: the
-daemon's parent stays until there is a file `seen`.
+the daemon grows; when it got all that it takes, it makes a file `past`. ENVIRONMENT is `cleared`, or `kept`: of
+the daemon, which has none otherwise.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ MOST = 240  # MB that the daemon takes when nobody stops it
 SPACE = 512 * MB  # of address space beside it: what Python itself maps
 PACE = 0.004  # seconds for each MB: 250 MB a second, as a fast leak
 LOOK = 0.002  # seconds between two looks for a file
-AT_ONCE, WHEN_SEEN = "at-once", "when-seen"
+CLEARED, KEPT = "cleared", "kept"
 
 
 def main() -> None:
     """Be one of the three."""
-    role, folder, parting = sys.argv[1:4]
+    role, folder, environment = sys.argv[1:4]
     signal.alarm(LIFE)
     try:
         resource.setrlimit(resource.RLIMIT_AS, (SPACE + MOST * MB, SPACE + MOST * MB))
@@ -34,7 +34,7 @@ def main() -> None:
         pass
     if role == "root":
         start(role="child")
-        detach(folder, parting)
+        detach(dict(os.environ) if environment == KEPT else {})
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody has to collect the daemon's parent
     note_member(folder, role)
     if role == "daemon":
@@ -55,27 +55,18 @@ def execute(role: str, environ: dict[str, str]) -> None:
     os.execve(sys.executable, words, environ)
 
 
-def detach(folder: str, parting: str) -> None:
-    """Start the daemon: double fork, own session, no descriptors, no environment."""
+def detach(environ: dict[str, str]) -> None:
+    """Start the daemon: double fork, own session, no descriptors."""
     if os.fork():
         return
     os.setsid()
     if os.fork():
-        signal.alarm(LIFE)  # fork(2) has cleared it
-        if parting == WHEN_SEEN:
-            wait_for(f"{folder}/seen")
         os._exit(0)
     os.chdir("/")
     os.closerange(0, 256)
     for _ in range(3):
         os.open(os.devnull, os.O_RDWR)
-    execute("daemon", {})
-
-
-def wait_for(path: str) -> None:
-    """Wait until there is a file; our alarm bounds it."""
-    while not os.path.exists(path):
-        time.sleep(LOOK)
+    execute("daemon", environ)
 
 
 def note_member(folder: str, role: str) -> None:
@@ -87,7 +78,8 @@ def note_member(folder: str, role: str) -> None:
 
 def grow(folder: str) -> None:
     """Wait for `go`, then take memory MB by MB."""
-    wait_for(f"{folder}/go")
+    while not os.path.exists(f"{folder}/go"):
+        time.sleep(LOOK)
     blocks = []
     for _ in range(MOST):
         block = mmap.mmap(-1, MB, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)

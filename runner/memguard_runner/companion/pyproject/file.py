@@ -6,6 +6,7 @@ import os
 import stat
 import sys
 import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_memguard.config.load import load_settings
@@ -45,14 +46,8 @@ def find(directory: str) -> tuple[str | None, ConfigFile | None]:
 
 def nearest(directory: str) -> str | None:
     """Return the nearest pyproject.toml in or above `directory` (absolute), None when there is none."""
-    while True:
-        path = os.path.join(directory, NAME)
-        if os.path.lexists(path):
-            return path
-        parent = os.path.dirname(directory)
-        if parent == directory:
-            return None
-        directory = parent
+    places = (folder / NAME for folder in (Path(directory), *Path(directory).parents))
+    return next((str(path) for path in places if os.path.lexists(path)), None)
 
 
 def read(path: str) -> str:
