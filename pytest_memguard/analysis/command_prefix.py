@@ -40,13 +40,11 @@ _TWO = {  # program -> subcommands that say nothing without the next word
     "cargo": ("run",),
     "go": ("run",),
     "docker": ("compose",),
-    "tox": (),
-    "make": (),
 }
 _ONE = ("ninja", "just", "task", "rake", "gradle", "gradlew", "mvn", "mvnw", "dotnet", "bazel", "mix", "sbt", "lein",
         "cmake", "meson", "composer", "artisan", "nx", "turbo", "vite", "next", "ng", "jake", "grunt", "gulp",
         "hatch", "poetry", "pdm", "uv", "pipenv", "rye", "bundle", "flutter", "dart", "swift", "zig", "stack", "cabal",
-        "jupyter", "django-admin")  # fmt: skip
+        "jupyter", "django-admin", "tox", "make")  # fmt: skip
 
 
 def prefix_of(command: str) -> str | None:

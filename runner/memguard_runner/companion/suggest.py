@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from pytest_memguard.analysis.suggested_limit import Advice
     from pytest_memguard.config.tables import ConfigFile
 
+    Written = tuple[int, str]  # a limit in bytes, and as it stands in the file
+    Changes = dict[str, Written | None]  # by command: the limit that was replaced, None of one that is new
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
@@ -89,8 +92,8 @@ def _lines(advice: Advice, config: ConfigFile | None) -> list[str]:
     return [*lines, *(sign + line for line in edit.table(advice.command, megabytes(advice.limit)))]
 
 
-def _write(path: str | None, config: ConfigFile | None, advices: list[Advice]) -> dict[str, tuple[int | None, str]]:
-    """Write the limits that are known; return for each command that changed what it was, in bytes and as written."""
+def _write(path: str | None, config: ConfigFile | None, advices: list[Advice]) -> Changes:
+    """Write the limits that are known; return what was replaced."""
     if path is None:
         here = printable(file.current_directory())
         raise UsageError(
@@ -102,11 +105,11 @@ def _write(path: str | None, config: ConfigFile | None, advices: list[Advice]) -
         for advice in advices
         if not advice.at_least and not _is_decided_elsewhere(config, advice.command)
     }
-    changes: dict[str, tuple[int | None, str]] = {}
+    changes = {}
     for command, advice in known.items():
         now = _current(config, command)
         if now is None or now[0] != advice.limit:
-            changes[command] = (now[0], now[1]) if now is not None else (None, "")
+            changes[command] = now
     if not changes:
         return {}
     before = file.read(path)
@@ -119,20 +122,17 @@ def _write(path: str | None, config: ConfigFile | None, advices: list[Advice]) -
     return changes
 
 
-def _told(
-    path: str | None, config: ConfigFile | None, advices: list[Advice], changes: dict[str, tuple[int | None, str]]
-) -> list[str]:
+def _told(path: str | None, config: ConfigFile | None, advices: list[Advice], changes: Changes) -> list[str]:
     """Return what --write did, a line for each command."""
     lines = []
     for advice in advices:
         name, limit = printable(advice.command), format_size(advice.limit)
         how = "; ".join(advice.how())
         if advice.command in changes:
-            before, written = changes[advice.command]
-            if before is None:
-                what = f"limit {limit}, new"
-            else:
-                what = f"limit {'raised' if advice.limit > before else 'LOWERED'} from {written} to {limit}"
+            now = changes[advice.command]
+            what = f"limit {limit}, new"
+            if now is not None:
+                what = f"limit {'raised' if advice.limit > now[0] else 'LOWERED'} from {now[1]} to {limit}"
             lines.append(f"{name}: {what} ({how})")
         elif advice.at_least:
             lines.append(f"{name}: not written ({how})")
@@ -150,7 +150,7 @@ def _is_decided_elsewhere(config: ConfigFile | None, command: str) -> bool:
     return command == "pytest" and config is not None and "limit" in config.pytest
 
 
-def _current(config: ConfigFile | None, command: str) -> tuple[int, str] | None:
+def _current(config: ConfigFile | None, command: str) -> Written | None:
     """Return the limit that stands in the table of this command, in bytes and as it is written there."""
     if config is None:
         return None
@@ -165,11 +165,7 @@ def _current(config: ConfigFile | None, command: str) -> tuple[int, str] | None:
 
 
 def _facts(
-    path: str | None,
-    config: ConfigFile | None,
-    advices: list[Advice],
-    left_out: int,
-    changes: dict[str, tuple[int | None, str]],
+    path: str | None, config: ConfigFile | None, advices: list[Advice], left_out: int, changes: Changes
 ) -> dict[str, Any]:
     suggestions = []
     for advice in advices:

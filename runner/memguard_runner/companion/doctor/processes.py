@@ -6,7 +6,6 @@ import mmap
 import os
 import resource
 import shlex
-import signal
 import sys
 import time
 
@@ -20,6 +19,7 @@ from pytest_memguard.units import MB, format_size
 from .findings import Check, CheckContext, Finding, note, ok, problem
 
 LINUX = sys.platform == "linux"
+REFUSED = 1  # exit status of a child whose allocation failed
 _UNSET = f"unset {READER}, unless you have a reason"
 _RSS_INSTEAD = "so RSS counts instead, which has shared memory in every process: give a higher limit"
 
@@ -119,35 +119,12 @@ def _orphans(context: CheckContext) -> list[Finding]:
     return [ok("orphans", "subreaper: works, but is not used with the portable reader")]
 
 
-def _signals(_context: CheckContext) -> list[Finding]:
-    """Signal ourselves through a pidfd."""
-    instead = "the start time is compared right before each signal"
-    opening = getattr(os, "pidfd_open", None)
-    sending = getattr(signal, "pidfd_send_signal", None)
-    if not LINUX:
-        return [ok("signals", f"kill(2): {instead}")]
-    if opening is None or sending is None:
-        cure = "harmless; a Python built for Linux 5.3 or later has it"
-        return [note("signals", f"this Python has no pidfd: {instead}", cure)]
-    try:
-        handle = opening(os.getpid())
-        try:
-            sending(handle, 0)
-        finally:
-            os.close(handle)
-    except OSError as error:
-        cure = "harmless; pidfds need Linux 5.3, and a sandbox (seccomp) that allows them"
-        return [note("signals", f"no pidfd ({error.strerror}): {instead}", cure)]
-    return [ok("signals", "pidfd: a signal never reaches a process that took over a pid")]
-
-
 def _clamp(_context: CheckContext) -> list[Finding]:
     """Lower another process's RLIMIT_DATA, and see whether its next allocation fails."""
     instead = "a test that passes its limit is interrupted by a signal instead"
     prlimit = getattr(resource, "prlimit", None)
     if prlimit is None:
         return [ok("prlimit", f"not on this system: {instead}")]
-    ready, told = os.pipe()
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -156,9 +133,8 @@ def _clamp(_context: CheckContext) -> list[Finding]:
         try:
             mmap.mmap(-1, 64 * MB, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         except (OSError, MemoryError):
-            os.write(told, b"refused")
+            os._exit(REFUSED)
         os._exit(0)
-    os.close(told)
     try:
         _, hard = prlimit(child, resource.RLIMIT_DATA)
         prlimit(child, resource.RLIMIT_DATA, (MB, hard))
@@ -166,8 +142,8 @@ def _clamp(_context: CheckContext) -> list[Finding]:
         return [note("prlimit", f"not allowed ({error}): {instead}", "only pytest --mem-limit is concerned")]
     finally:
         os.write(writing, b"x")
-        os.waitpid(child, 0)
-    if os.read(ready, 16) != b"refused":
+        _, status = os.waitpid(child, 0)
+    if os.waitstatus_to_exitcode(status) != REFUSED:
         text = f"the kernel does not hold a process to RLIMIT_DATA: {instead}"
         return [note("prlimit", text, "it needs Linux 4.7; only pytest --mem-limit is concerned")]
     return [ok("prlimit", "works on a child: a test that passes its limit gets a MemoryError")]
@@ -204,7 +180,6 @@ CHECKS = (
     Check("footprint", _footprint),
     Check("processes of others", _access),
     Check("orphans", _orphans),
-    Check("signals", _signals),
     Check("prlimit", _clamp),
     Check("oom_score_adj", _score),
 )
