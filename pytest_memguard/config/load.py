@@ -143,16 +143,13 @@ def _resolve_sizes(values: dict[str, Any], places: Mapping[str, str], environ: M
         if values[name] is not None:
             values[name] = _size_on_this_machine(values[name], name, places[name], notes, environ)
 
-    if values["test_limit"] is not None:
-        try:
-            values["test_limit"] = parse_size(values["test_limit"], total=values["limit"])
-        except ValueError:  # a percentage that is less than one byte
-            values["test_limit"] = 1
     warn = values["warn"]
-    try:
-        values["warn"] = parse_size(warn, total=values["limit"])
-    except ValueError:  # it was checked when it was read: a percentage that is less than one byte
-        values["warn"] = 1
+    for name in ("test_limit", "warn"):
+        if values[name] is not None:
+            try:
+                values[name] = parse_size(values[name], total=values["limit"])
+            except ValueError:  # it was checked when it was read: a percentage that is less than one byte
+                values[name] = 1
     if _is_percentage(warn):
         notes["warn"] = f"{warn.strip()} of the limit"
     if values["warn"] > values["limit"]:

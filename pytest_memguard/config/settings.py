@@ -41,23 +41,6 @@ class Kind:
 class Setting:
     """One row of the table: all that options, variables, files, help and `--show-config` have to know of a setting."""
 
-    __slots__ = (
-        "bun_variable",
-        "default",
-        "doors",
-        "example",
-        "generic_variable",
-        "help",
-        "key",
-        "kind",
-        "name",
-        "options",
-        "pytest_help",
-        "pytest_option",
-        "secret",
-        "variable",
-    )
-
     def __init__(
         self,
         key: str,
@@ -195,25 +178,25 @@ def _parse_urls(value: object, written_in_file: bool) -> tuple[str, ...]:
     return tuple(words)
 
 
-def _parse_count(value: object, _written_in_file: bool) -> int:
-    digits = value.strip() if isinstance(value, str) else value
-    if isinstance(digits, str) and digits.isascii() and digits.isdigit() and len(digits) < 7:
-        return int(digits)
-    if isinstance(digits, int) and not isinstance(digits, bool) and 0 <= digits < 10**6:
-        return digits
-    raise ValueError("expected how many tests to show, such as 10")
+def _count(expected: str) -> Callable[[object, bool], int]:
+    def parse(value: object, _written_in_file: bool) -> int:
+        digits = value.strip() if isinstance(value, str) else value
+        if isinstance(digits, str) and digits.isascii() and digits.isdigit() and len(digits) < 7:
+            return int(digits)
+        if isinstance(digits, int) and not isinstance(digits, bool) and 0 <= digits < 10**6:
+            return digits
+        raise ValueError(expected)
+
+    return parse
+
+
+_kept = _count("expected how many runs to keep, such as 100, or 0 for none")
 
 
 def _parse_keep(value: object, written_in_file: bool) -> int:
     """Check how many runs are kept; a switch that is off means none."""
-    text = value.strip().lower() if isinstance(value, str) and not written_in_file else value
-    if text is False or (isinstance(text, str) and _SWITCH.get(text) is False):
-        return 0
-    if isinstance(text, str) and text.isascii() and text.isdigit() and len(text) < 7:
-        return int(text)
-    if isinstance(text, int) and not isinstance(text, bool) and 0 <= text < 10**6:
-        return text
-    raise ValueError("expected how many runs to keep, such as 100, or 0 for none")
+    is_off = _SWITCH.get(str(value).strip().lower()) is False
+    return 0 if is_off else _kept(value, written_in_file)
 
 
 def _words(value: tuple[str, ...]) -> str:
@@ -230,7 +213,7 @@ def _true_or_false(value: bool) -> str:
 
 SIZE = Kind("SIZE", _parse_size, format_size)
 SWITCH = Kind("", _parse_switch, _true_or_false)
-COUNT = Kind("N", _parse_count)
+COUNT = Kind("N", _count("expected how many tests to show, such as 10"))
 
 SETTINGS = (
     Setting(

@@ -47,8 +47,6 @@ class Breach(breaches.Breach):
     did: "killed" (subprocesses), "clamped", "raised", "refused", "unseen", "none".
     """
 
-    __slots__ = ()
-
     @classmethod
     def of(cls, breach: breaches.Breach) -> Breach:
         """Make one from what the guard sent."""
@@ -64,14 +62,5 @@ class Breach(breaches.Breach):
 
 def usage_of(answer: SessionUsage) -> Usage:
     """Make a usage from what the guard answered."""
-    return Usage(
-        total=answer.total,
-        limit=answer.limit,
-        held=answer.held,
-        added=answer.added,
-        peak=answer.peak,
-        processes=tuple(
-            Process(process.pid, process.command, process.size, process.age, process.test)
-            for process in answer.processes
-        ),
-    )
+    processes = tuple(Process(each.pid, each.command, each.size, each.age, each.test) for each in answer.processes)
+    return Usage(answer.total, answer.limit, answer.held, answer.added, answer.peak, processes)

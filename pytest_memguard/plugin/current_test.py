@@ -10,20 +10,6 @@ class CurrentTest:
     add (0: no limit of its own), `line` where it stands in the file that its name begins with (0: not known).
     """
 
-    __slots__ = (
-        "base",
-        "block_action",
-        "has_breached",
-        "is_failed",
-        "is_over",
-        "limit",
-        "line",
-        "name",
-        "number",
-        "phase",
-        "wrong_marker",
-    )
-
     def __init__(self, number: int, name: bytes, line: int, phase: int, base: int, limit: int) -> None:
         self.number = number
         self.name = name

@@ -58,7 +58,6 @@ class Controller:
         self._summary = summary
         self._locations: dict[str, tuple[str, int | None, str]] = {}
         self._crashed: set[int] = set()
-        self._died: dict[str, list[str]] = {}  # test -> workers that died in it, in turn
         self._last_dead = ""
 
     @pytest.hookimpl(tryfirst=True)

@@ -22,15 +22,21 @@ from .junit import write
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pytest_memguard.breach import Breach, Death
-    from pytest_memguard.events import Run
+    from pytest_memguard.engine.guard import Guard
     from pytest_memguard.outputs.console import Console
 
     from .protocol import Hello
 
 
-def tell(console: Console, hello: Hello, death: Death, running: list[Death], killed: int) -> None:
-    """Print and write how a session died. `hello` is what it told, `running` are the processes that had a test."""
-    providers.choose(os.environ).print_lines(console, lines(death, running, killed), f"pytest_{death.pid}", killed=True)
+def tell(
+    console: Console, hello: Hello, death: Death, running: list[Death], earlier: list[Breach], guard: Guard, killed: int
+) -> None:
+    """Print and write how a session died, and tell a CI: pytest itself cannot do so any more.
+
+    `hello` is what it told, `running` are the processes that had a test, `earlier` the limits that were passed before.
+    """
+    run, provider = guard.facts, providers.choose(os.environ)
+    provider.print_lines(console, lines(death, running, killed), f"pytest_{death.pid}", killed=True)
     tests = [other.test for other in running if other.test]
     text = [summary(death), *(describe(death.breach) if death.breach is not None else [])]
     path = _write_record(hello.cache, {**death.to_json(), "running": tests, "time": time.time()})
@@ -38,28 +44,15 @@ def tell(console: Console, hello: Hello, death: Death, running: list[Death], kil
         console.line(f"record: {printable(path)}")
     if hello.junit and hello.spool:
         try:
-            counts = write(hello.junit, hello.spool, tests, "\n".join(text))
+            finished, missing = write(hello.junit, hello.spool, tests, "\n".join(text))
         except (OSError, ValueError) as error:
             console.line(f"warning: cannot write {printable(hello.junit)}: {error}")
         else:
-            finished, missing = counts
             os.unlink(hello.spool)
             console.line(f"JUnit: {printable(hello.junit)}: {finished} tests finished, {missing} not run")
-
-
-def tell_ci(
-    console: Console,
-    hello: Hello,
-    death: Death,
-    running: list[Death],
-    earlier: list[Breach],
-    run: Run,
-    points: list[tuple[float, int]],
-) -> None:
-    """Tell a CI of the death, and of the limits that were passed before it: pytest itself cannot do so any more."""
     events = [of_death(death, running), *(of_breach(breach, ERROR) for breach in earlier)]
-    providers.choose(os.environ).tell_session(
-        console, events, root=hello.root, limit=run.limit, log=run.log, run=run.identifier, points=points
+    provider.tell_session(
+        console, events, root=hello.root, limit=run.limit, log=run.log, run=run.identifier, points=guard.points()
     )
 
 

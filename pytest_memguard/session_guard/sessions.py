@@ -135,7 +135,7 @@ class Sessions:
         return self._reader.state(member) not in ENDED and not _is_helper(self._reader.command(member.pid))
 
     def _tell_death(self, session: SessionState, root: PytestProcess) -> None:
-        from .death import tell, tell_ci  # late: the guard's memory (most sessions say goodbye)
+        from .death import tell  # late: the guard's memory (most sessions say goodbye)
 
         processes = self._ownership.of_session(session.name)
         for process in processes:
@@ -149,8 +149,7 @@ class Sessions:
         ]
         death = self.death_of(root)
         killed = self.end(session)
-        tell(self._console, session.hello, death, deaths, killed)
-        tell_ci(self._console, session.hello, death, deaths, earlier, self._guard.facts, self._guard.points())
+        tell(self._console, session.hello, death, deaths, earlier, self._guard, killed)
 
     def _tell_kills(self, session: SessionState) -> None:
         """Say which workers were killed, where the session's first process is on another host and cannot ask."""

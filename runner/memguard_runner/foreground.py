@@ -17,7 +17,7 @@ from pytest_memguard.processes.subreaper import become_subreaper
 from pytest_memguard.unix_socket import remove
 
 from . import exit_status, guard_process, spawn
-from .run_spec import RunSpec, new_cookie, open_pid_list
+from .run_spec import RunSpec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,8 +37,6 @@ def run_guarded(command: Sequence[str], settings: Settings, reader: str) -> int:
     awaited = _awaited(terminal and settings.verbose)
     mask = signals.pthread_sigmask(signals.SIG_BLOCK, awaited)
     lifeline_end, lifeline = os.pipe()
-    pid_list = None if adopts else open_pid_list()
-    cookie = new_cookie()
     spec = RunSpec(
         command=command,
         settings=settings,
@@ -47,8 +45,6 @@ def run_guarded(command: Sequence[str], settings: Settings, reader: str) -> int:
         terminal=terminal,
         mask=mask,
         lifeline=lifeline_end,
-        pid_list=pid_list,
-        cookie=cookie,
     )
     guard = os.fork()
     if guard == 0:

@@ -20,20 +20,6 @@ if TYPE_CHECKING:
 class RunSpec:
     """What the foreground process hands to the guard process by forking it."""
 
-    __slots__ = (
-        "adopts",
-        "command",
-        "cookie",
-        "foreground",
-        "lifeline",
-        "mask",
-        "pid_list",
-        "reader",
-        "settings",
-        "socket_path",
-        "terminal",
-    )
-
     def __init__(
         self,
         *,
@@ -44,8 +30,6 @@ class RunSpec:
         terminal: bool,
         mask: AbstractSet[int],
         lifeline: int,
-        pid_list: PidList | None,
-        cookie: str,
     ) -> None:
         self.command = command
         self.settings = settings
@@ -54,28 +38,18 @@ class RunSpec:
         self.terminal = terminal
         self.mask = mask
         self.lifeline = lifeline
-        self.pid_list = pid_list
-        self.cookie = cookie
+        self.pid_list = None if adopts else _open_pid_list()
+        self.cookie = os.urandom(8).hex()  # a name for this run that no other has
         self.foreground = os.getpid()
-        self.socket_path = _socket_path(cookie)
+        # Where the guard will listen, "" where no folder for temporary files will do. Nothing is created yet.
+        folder = find_folder(f"memguard-{self.cookie}")
+        self.socket_path = f"{folder}/guard" if folder else ""
 
 
-def new_cookie() -> str:
-    """Return a name for this run that no other has."""
-    return os.urandom(8).hex()
-
-
-def open_pid_list() -> PidList:
-    """Return a list that foreground process and guard share."""
+def _open_pid_list() -> PidList:
     from pytest_memguard.processes.pid_list import PidList  # late: the command's start (not of use beside a subreaper)
 
     return PidList()
-
-
-def _socket_path(cookie: str) -> str:
-    """Return where the guard will listen, "" where no folder for temporary files will do. Nothing is created yet."""
-    folder = find_folder(f"memguard-{cookie}")
-    return f"{folder}/guard" if folder else ""
 
 
 def outer_lifelines() -> list[int]:

@@ -139,22 +139,20 @@ def _execute(command: Sequence[str], environ: Mapping[str, str]) -> int:
 
 def _explain(name: str, number: int) -> CannotStart:
     """Turn an errno of exec into words and a status."""
-    shown = quote(name)
+    status = exit_status.NOT_EXECUTABLE
     if number in (ENOENT, ENOTDIR):
+        status = exit_status.NOT_FOUND
         if "/" in name and os.path.exists(name):
-            return CannotStart(
-                f"cannot start {shown}: the interpreter its first line names is missing", exit_status.NOT_FOUND
-            )
-        where = "there is no such file" if "/" in name else "it is in no folder of PATH"
-        return CannotStart(f"cannot start {shown}: {where}; check the spelling", exit_status.NOT_FOUND)
-    if os.path.isdir(name):
-        return CannotStart(f"cannot start {shown}: it is a directory; name a program in it", exit_status.NOT_EXECUTABLE)
-    if number == EACCES:
-        return CannotStart(
-            f"cannot start {shown}: permission denied; make it executable with chmod +x", exit_status.NOT_EXECUTABLE
-        )
-    if number == E2BIG:
-        return CannotStart(
-            f"cannot start {shown}: arguments and environment are too long; shorten them", exit_status.NOT_EXECUTABLE
-        )
-    return CannotStart(f"cannot start {shown}: {os.strerror(number)}", exit_status.NOT_EXECUTABLE)
+            reason = "the interpreter its first line names is missing"
+        else:
+            where = "there is no such file" if "/" in name else "it is in no folder of PATH"
+            reason = f"{where}; check the spelling"
+    elif os.path.isdir(name):
+        reason = "it is a directory; name a program in it"
+    elif number == EACCES:
+        reason = "permission denied; make it executable with chmod +x"
+    elif number == E2BIG:
+        reason = "arguments and environment are too long; shorten them"
+    else:
+        reason = os.strerror(number)
+    return CannotStart(f"cannot start {quote(name)}: {reason}", status)
