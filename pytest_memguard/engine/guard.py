@@ -350,7 +350,7 @@ class Guard:
         if reading.low > limit and meter.is_certain(reading, limit):
             return reading, budgets.OVER
         may_be_free = reading.low > limit  # somebody on this machine gave memory back lazily: only measuring tells who
-        if not may_be_free and not meter.is_due(reading, limit):
+        if not may_be_free and not meter.is_due(reading, self._tree, limit):
             return reading, budgets.DOUBT
         total = self._measure(reading, None, UNLIMITED if may_be_free else limit)
         after = self._look()

@@ -49,6 +49,7 @@ MOSTLY_COPIES = 0.5  # of a member's faults, between two soundings
 LEAST_COPIES_SHARE = 0.05  # of the faults of others, while sounding rests
 REST = 4  # times as long as sounding took: at most 1/5 of the time is spent on who frees and allocates in a loop
 OVERDUE_COST_SHARE = 40  # ... at least, also where members come and go faster than they can be measured one by one
+SHARED_WORTH_MEASURING = 0.01  # of the limit
 LEAST_COPIED = 4 << 20  # bytes of faults between two soundings that tell which share of them were copies
 WORTH_SOUNDING = 1 << 20  # bytes
 
@@ -207,8 +208,14 @@ class Meter:
         now = time.monotonic()
         self._rests_until = now + REST * (now - started)
 
-    def is_due(self, reading: Reading, limit: int) -> bool:
-        """Return whether a doubt is worth a measurement: the last is old, and the limit will hold meanwhile."""
+    def is_due(self, reading: Reading, tree: Tree, limit: int) -> bool:
+        """Return whether a doubt is worth a measurement: the last is old, and the limit will hold meanwhile.
+
+        At once where shared memory has grown: unlike faults, that is memory, and only a measurement tells whose.
+        """
+        mapped = sum([max(0, each.resident - each.anonymous - each.measured_maps) for each in tree.members.values()])
+        if mapped > SHARED_WORTH_MEASURING * limit:
+            return True
         cost = self.cost(reading.resident)
         age = self.age(reading.time)
         if age < DOUBT_COST_SHARE * cost:
