@@ -21,20 +21,6 @@ INTERRUPTED = "interrupted"
 class Run:
     """A guarded run, as it is known when it starts."""
 
-    __slots__ = (
-        "command",
-        "directory",
-        "floor",
-        "group",
-        "identifier",
-        "limit",
-        "log",
-        "pid",
-        "reader",
-        "started",
-        "warn",
-    )
-
     def __init__(
         self,
         *,
@@ -144,21 +130,6 @@ class Snapshot:
     points (elapsed, total): the highest of each span of time.
     """
 
-    __slots__ = (
-        "count",
-        "curve",
-        "elapsed",
-        "event",
-        "measured",
-        "processes",
-        "resident",
-        "run",
-        "shortage",
-        "tests",
-        "time",
-        "total",
-    )
-
     def __init__(
         self,
         *,
@@ -203,30 +174,6 @@ class Outcome:
     recognised. `breach` is the snapshot taken before it was ended, `leftovers` what the command left running.
     `kept` says, once all sinks have heard of the end, that the run's log was kept, for `memguard report`.
     """
-
-    __slots__ = (
-        "breach",
-        "elapsed",
-        "evidence",
-        "grown",
-        "grown_in",
-        "kept",
-        "killed",
-        "leftovers",
-        "peak",
-        "peak_at",
-        "peak_certain",
-        "peak_command",
-        "peak_pid",
-        "peak_share",
-        "rss_instead",
-        "signal",
-        "status",
-        "survivors",
-        "terminated",
-        "unheeded",
-        "verdict",
-    )
 
     def __init__(self, verdict: str, status: int) -> None:
         self.verdict = verdict

@@ -7,6 +7,7 @@ noted of each finished test (`Spool`), the guard process writes one in the same 
 from __future__ import annotations
 
 import os
+from xml.etree import ElementTree as ET
 
 from pytest_memguard.jsonline import decode, encode
 
@@ -60,32 +61,30 @@ class Spool:
 
 def write(path: str, spool: str, running: list[str], text: str) -> tuple[int, int]:
     """Write the JUnit file; return how many tests were finished, and how many never ran. Raises OSError, ValueError."""
-    from xml.etree import ElementTree as ET  # late: pytest's start
-
     collected, finished = _read(spool)
     suite = ET.Element("testsuite", name="pytest", hostname=os.uname().nodename)
     failures = errors = skipped = 0
     total = 0.0
     for test, phases in finished.items():
-        case = _case(ET, suite, test, sum(float(phase.get("duration", 0)) for phase in phases))
+        case = _case(suite, test, sum(float(phase.get("duration", 0)) for phase in phases))
         total += float(case.get("time", "0"))
         for phase in phases:
             if phase["outcome"] == "failed":
                 kind = "failure" if phase["when"] == "call" else "error"
                 failures += kind == "failure"
                 errors += kind == "error"
-                _explain(ET, case, kind, str(phase.get("text", "")))
+                _explain(case, kind, str(phase.get("text", "")))
             elif phase["outcome"] == "skipped":
                 skipped += 1
-                _explain(ET, case, "skipped", str(phase.get("text", "")))
+                _explain(case, "skipped", str(phase.get("text", "")))
     for test in running:
         if test not in finished:
             failures += 1
-            _explain(ET, _case(ET, suite, test, 0.0), "failure", text)
+            _explain(_case(suite, test, 0.0), "failure", text)
     missing = [test for test in collected if test not in finished and test not in running]
     for test in missing:
         skipped += 1
-        _explain(ET, _case(ET, suite, test, 0.0), "skipped", "not run: pytest died before")
+        _explain(_case(suite, test, 0.0), "skipped", "not run: pytest died before")
     counts = {"errors": errors, "failures": failures, "skipped": skipped, "tests": len(suite)}
     for name, count in counts.items():
         suite.set(name, str(count))
@@ -117,20 +116,20 @@ def _read(spool: str) -> tuple[list[str], dict[str, list[dict[str, Any]]]]:
     return collected, {test: phases for test, phases in reports.items() if test in done}
 
 
-def _case(tree: Any, suite: Any, test: str, seconds: float) -> Any:
+def _case(suite: ET.Element, test: str, seconds: float) -> ET.Element:
     """Add a test case, named as pytest's own writer names it."""
     path, bracket, parameters = test.partition("[")
     names = path.split("::")
     names[0] = names[0].replace("/", ".").removesuffix(".py")
     names[-1] += bracket + parameters
-    return tree.SubElement(
+    return ET.SubElement(
         suite, "testcase", classname=_legal(".".join(names[:-1])), name=_legal(names[-1]), time=f"{seconds:.3f}"
     )
 
 
-def _explain(tree: Any, case: Any, kind: str, text: str) -> None:
+def _explain(case: ET.Element, kind: str, text: str) -> None:
     text = _legal(text[:FAILED_TEXT])
-    element = tree.SubElement(case, kind, message=text.split("\n", 1)[0])
+    element = ET.SubElement(case, kind, message=text.split("\n", 1)[0])
     element.text = text
 
 
