@@ -7,13 +7,14 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from processes import LINUX, MEMGUARD_TEST, PATIENCE, ROOT, Launcher, wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from processes import Result, Started
@@ -35,6 +36,30 @@ while not os.path.exists('end') and time.monotonic() < end:
 sys.exit(5)
 """  # notes signals until there is a file "end"
 
+# Runs the script given as its third argument as `memguard-test`; whoever opens a file below the first argument waits
+# until the second exists, as in a home whose server is gone. An audit hook does that to the real program.
+HANGING = """
+import os, sys, time
+place, end = sys.argv[1:3]
+del sys.argv[:3]
+with open(sys.argv[0]) as script:
+    code = compile(script.read(), sys.argv[0], "exec")
+def hang(event, arguments):
+    if event == "open" and str(arguments[0]).startswith(place):
+        open(end + "-reached", "w").close()
+        while not os.path.exists(end):
+            time.sleep(0.01)
+sys.addaudithook(hang)
+exec(code, {"__name__": "__main__"})
+"""
+GROWS_IN_A_HANG = """
+import os, time
+while not os.path.exists("over-reached"):
+    time.sleep(0.01)
+taken = [b"x" * (1 << 20) for _ in range(200)]
+time.sleep(60)
+"""
+
 both_readers = pytest.mark.parametrize("memguard", READERS, indirect=True)
 
 
@@ -42,6 +67,11 @@ def received(folder: Path) -> list[int]:
     """Return the numbers that RECORDER noted."""
     file = folder / "received"
     return [int(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def hanging(place: object, end: object) -> list[str]:
+    """Return the words of a memguard-test that hangs below `place` until there is a file `end`; see HANGING."""
+    return [sys.executable, "-c", HANGING, str(place), str(end), MEMGUARD_TEST[-1]]
 
 
 def find_bun() -> str | None:
@@ -98,6 +128,34 @@ class Memguard(Launcher):
         super().clean_up()
         assert not running, "the test ended before its run did"
         assert not self.survivors, f"left behind: {self.survivors}"
+
+
+@contextlib.contextmanager
+def frozen_disk(folder: Path) -> Iterator[Callable[[str], None]]:
+    """Mount an ext4 of 16 MB on `folder / "disk"`; give what freezes ("-f") and thaws ("-u") it, see fsfreeze(8)."""
+    disk, image = folder / "disk", folder / "image"
+    disk.mkdir()
+    image.write_bytes(b"")
+    os.truncate(image, 16 << 20)
+
+    def call(*words: object) -> bool:
+        try:
+            done = subprocess.run([str(word) for word in words], check=False, capture_output=True, timeout=PATIENCE)
+        except FileNotFoundError:
+            return False
+        return done.returncode == 0
+
+    if not (call("mkfs.ext4", "-q", image) and call("mount", "-o", "loop", image, disk)):
+        pytest.skip("a file system cannot be made and mounted here")
+
+    def freeze(option: str) -> None:
+        assert call("fsfreeze", option, disk), option
+
+    try:
+        yield freeze
+    finally:
+        call("fsfreeze", "-u", disk)
+        call("umount", "-l", disk)
 
 
 @contextlib.contextmanager

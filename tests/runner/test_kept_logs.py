@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 from processes import MEMGUARD_TEST, as_root, linux, program, python, wait_for
-from runs import RECORDER, Memguard, both_readers, small_disk
+from runs import GROWS_IN_A_HANG, RECORDER, Memguard, both_readers, hanging, small_disk
 
 from pytest_memguard.analysis import past_runs
 from pytest_memguard.outputs.log.folder import is_name, name_for, prune, runs_folder
@@ -380,38 +380,11 @@ def test_a_tree_that_does_nothing_has_only_the_snapshots_that_are_due(memguard: 
     assert len([moment for moment in moments if moment > 1]) <= moments[-1] + 1
 
 
-# Runs the script given as its third argument as `memguard-test`; whoever opens a file below the first argument waits
-# until the second exists, as in a home whose server is gone. An audit hook does that to the real program.
-HANGING = """
-import os, sys, time
-place, end = sys.argv[1:3]
-del sys.argv[:3]
-with open(sys.argv[0]) as script:
-    code = compile(script.read(), sys.argv[0], "exec")
-def hang(event, arguments):
-    if event == "open" and str(arguments[0]).startswith(place):
-        open(end + "-reached", "w").close()
-        while not os.path.exists(end):
-            time.sleep(0.01)
-sys.addaudithook(hang)
-exec(code, {"__name__": "__main__"})
-"""
-
-
 @both_readers
 def test_a_home_that_hangs_does_not_hold_up_the_guarding(memguard: Memguard, logs: KeptLogs) -> None:
     over = memguard.folder / "over"
-    words = [sys.executable, "-c", HANGING, str(logs.state), str(over), MEMGUARD_TEST[-1]]
-    hog = python(
-        """
-import os, time
-while not os.path.exists("over-reached"):
-    time.sleep(0.01)
-taken = [b"x" * (1 << 20) for _ in range(200)]
-time.sleep(60)
-"""
-    )
-    run = memguard.start_as(words, "-t", 80, *hog)
+    words = hanging(logs.state, over)
+    run = memguard.start_as(words, "-t", 80, *python(GROWS_IN_A_HANG))
     result = run.wait()
     assert result.status == 137, result
     assert not over.exists()
@@ -421,7 +394,7 @@ time.sleep(60)
 
 def test_a_home_that_was_slow_has_all_of_it_in_the_end(memguard: Memguard, logs: KeptLogs) -> None:
     over = memguard.folder / "over"
-    words = [sys.executable, "-c", HANGING, str(logs.state), str(over), MEMGUARD_TEST[-1]]
+    words = hanging(logs.state, over)
     run = memguard.start_as(words, "-i", "0.05", *python(RECORDER))
     wait_for((memguard.folder / "over-reached").exists, "the writing")
     time.sleep(0.3)  # some snapshots wait behind it

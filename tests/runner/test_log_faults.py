@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from typing import TYPE_CHECKING
 
 import pytest
-from processes import as_root, linux, program, wait_for
-from runs import Memguard, small_disk
+from processes import as_root, linux, program, python, wait_for
+from runs import GROWS_IN_A_HANG, RECORDER, Memguard, both_readers, frozen_disk, hanging, small_disk
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -175,3 +176,69 @@ def test_lines_go_on_when_there_is_room_again(memguard: Memguard) -> None:
         run.process.terminate()
         run.wait()
         parsed(log)
+
+
+SILENT = "its file system does not answer"
+
+
+@both_readers
+def test_a_file_system_that_hangs_when_the_log_is_opened_does_not_hold_up_the_guarding(memguard: Memguard) -> None:
+    log, over = memguard.folder / "hung" / "memory.log", memguard.folder / "over"
+    run = memguard.start_as(hanging(log, over), "-t", 80, "-l", log, *python(GROWS_IN_A_HANG))
+    result = run.wait()
+    assert result.status == 137, result
+    assert not over.exists()
+    assert "memguard: stopped" in result.err
+    (line,) = [line for line in result.err.splitlines() if line.startswith(WARNING)]
+    assert SILENT in line
+    assert "-l" in line
+
+
+def test_a_log_that_was_slow_to_open_has_all_of_it_in_the_end(memguard: Memguard) -> None:
+    log, over = memguard.folder / "memory.log", memguard.folder / "over"
+    run = memguard.start_as(hanging(log, over), "-i", 0.05, "-l", log, *python(RECORDER))
+    wait_for((memguard.folder / "over-reached").exists, "the opening")
+    time.sleep(1)  # some snapshots wait behind it
+    over.touch()
+    wait_for(lambda: log.exists() and len(log.read_bytes().splitlines()) > 5, "what had waited")
+    (memguard.folder / "end").touch()
+    result = run.wait()
+    assert (result.status, result.err) == (5, "")
+    events = parsed(log)
+    assert (events[0], events[-1]) == ("started", "finished")
+    assert set(events[1:-1]) == {"snapshot"}
+    moments = [line["elapsedSeconds"] for line in memguard.log_lines()]
+    assert moments == sorted(moments)
+    assert sum(0 < moment < 0.9 for moment in moments) > 3
+
+
+@as_root
+@linux
+def test_a_file_system_that_hangs_while_the_log_is_written_does_not_hold_up_the_guarding(memguard: Memguard) -> None:
+    hog = python(
+        """
+import os, time
+open("ready", "w").write("{}")
+while not os.path.exists("go"):
+    time.sleep(0.01)
+taken = []
+for _ in range(300):
+    taken.append(b"x" * (1 << 20))
+    time.sleep(0.002)
+open("reached", "w")
+"""
+    )
+    with frozen_disk(memguard.folder) as freeze:
+        log = memguard.folder / "disk" / "memory.log"
+        run = memguard.start("-t", 80, "-i", 0.05, "-l", log, *hog)
+        wait_for(lambda: log.exists() and len(log.read_bytes().splitlines()) > 3, "some lines")
+        freeze("-f")
+        (memguard.folder / "go").touch()
+        wait_for(lambda: "memguard: stopped" in run.err, "the end of the tree")
+        freeze("-u")
+        result = run.wait()
+        assert result.status == 137, result
+        assert not (memguard.folder / "reached").exists()
+        assert result.err.count(WARNING) == 1
+        assert SILENT in result.err
+        assert parsed(log)[0] == "started"

@@ -8,17 +8,21 @@ from __future__ import annotations
 import calendar
 import contextlib
 import json
+import os
 import shutil
 import signal
 import stat
 import subprocess
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 from processes import MEMGUARD_TEST, PATIENCE, linux, program, python, wait_for
 from runs import Memguard, both_readers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 LOG = "fossils/bun-test-memory.log"  # as in the guide
 jq = pytest.mark.skipif(shutil.which("jq") is None, reason="needs jq")
@@ -268,6 +272,76 @@ def test_a_line_that_somebody_else_left_half_is_ended_first(memguard: Memguard) 
     first, *rest = log.read_text().splitlines()
     assert first == '{"timestamp": "2025-01-'
     assert [json.loads(line)["event"] for line in rest] == ["started", "finished"]
+
+
+def written_again(memguard: Memguard, change: Callable[[], object]) -> list[dict[str, Any]]:
+    """Change what is at the log's path while a run writes to it; return the lines that are there in the end."""
+    log = memguard.folder / LOG
+    run = memguard.start("-i", 0.05, "-l", LOG, *program("hog.py", "--mb", 1, "--hold", "--ready", "ready"))
+    memguard.ready("ready")
+    wait_for(lambda: log.exists() and len(memguard.log_lines(LOG)) > 3, "some lines")
+    change()
+    wait_for(lambda: log.exists() and len(log.read_bytes().splitlines()) > 3, "some lines anew")
+    run.process.terminate()
+    result = run.wait()
+    assert (result.status, result.err) == (143, "")
+    assert log.read_bytes().endswith(b"}\n")
+    lines = memguard.log_lines(LOG)
+    assert len({line["run"] for line in lines}) == 1
+    return lines
+
+
+def test_a_log_that_was_moved_is_made_anew_and_begins_with_the_first_line(memguard: Memguard) -> None:
+    log, moved = memguard.folder / LOG, memguard.folder / "moved.log"
+    after = written_again(memguard, lambda: log.rename(moved))
+    before = memguard.log_lines("moved.log")
+    assert before[0] == after[0]
+    assert (before[0]["event"], after[-1]["event"]) == ("started", "finished")
+    numbers = [line["elapsedSeconds"] for line in [*before, *after[1:]]]
+    assert numbers == sorted(set(numbers))
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+
+
+def test_a_log_that_was_removed_is_made_anew(memguard: Memguard) -> None:
+    events = [line["event"] for line in written_again(memguard, (memguard.folder / LOG).unlink)]
+    assert (events[0], events[-1]) == ("started", "finished")
+
+
+def test_a_log_whose_folder_was_removed_is_made_anew(memguard: Memguard) -> None:
+    events = [line["event"] for line in written_again(memguard, lambda: shutil.rmtree(memguard.folder / "fossils"))]
+    assert (events[0], events[-1]) == ("started", "finished")
+
+
+def test_a_link_that_leads_to_another_file_now_is_followed(memguard: Memguard) -> None:
+    link = memguard.folder / LOG
+    link.parent.mkdir()
+    link.symlink_to("one.log")
+
+    def lead_elsewhere() -> None:
+        (link.parent / "new").symlink_to("two.log")
+        (link.parent / "new").rename(link)
+
+    after = written_again(memguard, lead_elsewhere)
+    assert memguard.log_lines("fossils/one.log")[0] == after[0]
+    assert link.is_symlink()
+
+
+def test_two_runs_find_the_log_that_one_of_them_made_anew(memguard: Memguard) -> None:
+    log = memguard.folder / "memory.log"
+    words = ["-i", 0.05, "-l", "memory.log", *program("hog.py", "--mb", 1, "--hold")]
+    runs = [memguard.start(*words) for _ in range(2)]
+    wait_for(lambda: len({line["run"] for line in so_far(memguard)}) == 2, "both")
+    log.unlink()
+    wait_for(lambda: len({line["run"] for line in so_far(memguard)}) == 2, "both anew")
+    for run in runs:
+        run.process.terminate()
+        assert run.wait().status == 143
+    assert [line["event"] for line in memguard.log_lines()].count("finished") == 2
+
+
+def test_a_log_that_was_emptied_goes_on_from_its_beginning(memguard: Memguard) -> None:
+    log = memguard.folder / LOG
+    assert [line["event"] for line in written_again(memguard, lambda: os.truncate(log, 0))][-1] == "finished"
 
 
 @linux

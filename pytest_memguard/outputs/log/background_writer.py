@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 STACK = 256 << 10  # bytes of address space; 12 KB of it are touched
 MOST_WAITING = 50  # pieces of work kept for a disk that hangs: 50 snapshots of 1 KB
+PATIENCE = 2.0  # seconds at the end of a run for a disk that is slow; whoever waits for the status waits so long
 
 
 class BackgroundWriter:
@@ -24,29 +25,37 @@ class BackgroundWriter:
         self._guard = _thread.allocate_lock()
         self._at_work = _thread.allocate_lock()  # held while there is a thread
 
-    def give(self, work: Callable[[], object]) -> None:
-        """Have it done: left out where too much waits already, done at once where no thread can be started."""
+    def give(self, work: Callable[[], object]) -> bool:
+        """Have it done; return False where too much waits already: the oldest of that is left out."""
         with self._guard:
-            if len(self._waiting) >= MOST_WAITING:
-                return
             self._waiting.append(work)
+            fits = len(self._waiting) <= MOST_WAITING
+            if not fits:
+                del self._waiting[0]
             if not self._at_work.acquire(blocking=False):
-                return
+                return fits
         before = _thread.stack_size(STACK)
         try:
             _thread.start_new_thread(self._work, ())
-        except RuntimeError:  # a limit of threads
-            self._work()
+        except RuntimeError:  # a limit of threads: the next piece of work tries again
+            self._at_work.release()
         finally:
             _thread.stack_size(before)
+        return fits
 
-    def finish(self, work: Callable[[], object], patience: float) -> None:
-        """Have the last piece of work done; wait at most `patience` seconds for all of it."""
-        with self._guard:
-            del self._waiting[MOST_WAITING - 1 :]
+    def finish(self, work: Callable[[], object]) -> bool:
+        """Have the last piece of work done; return whether all of it was, within PATIENCE.
+
+        It is done here where no thread can be started: nothing is left to guard.
+        """
         self.give(work)
-        if self._at_work.acquire(timeout=patience):
+        if not self._at_work.acquire(timeout=PATIENCE):
+            return False
+        if self._waiting:
+            self._work()
+        else:
             self._at_work.release()
+        return True
 
     def _work(self) -> None:
         while True:

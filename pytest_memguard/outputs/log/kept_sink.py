@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 YOUNG = 1.0  # seconds in which nothing is written: `memguard-test true` in a loop costs one write a run
 FULL = 2000  # snapshots until a long run's log is thinned: an hour and 40 minutes, 2 MB at the default interval
-PATIENCE = 2.0  # seconds at the end of a run for a disk that is slow; whoever waits for the status waits so long
 NEW_HIGH = 1.02  # a snapshot so many times the highest is never left out
 
 
@@ -96,7 +95,7 @@ class KeptLogSink:
             self._writer.give(lambda: self._put(data))
             return
         data = b"".join(map(encode, [*written, lines.ending(*end)]))
-        self._writer.finish(lambda: self._put_last(data), PATIENCE)
+        self._writer.finish(lambda: self._put_last(data))
 
     def _put(self, data: bytes) -> bool:
         """Write whole lines with one write(2); return whether that was done."""

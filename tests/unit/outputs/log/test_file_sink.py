@@ -14,6 +14,7 @@ import pytest
 from facts import MB, a_process, a_run, a_snapshot, an_outcome
 from hypothesis import given
 from hypothesis import strategies as st
+from processes import wait_for
 
 from pytest_memguard import events
 from pytest_memguard.jsonline import encode
@@ -34,6 +35,11 @@ def lines(path):
     text = path.read_text()
     assert text == "" or text.endswith("\n")
     return [json.loads(line) for line in text.splitlines()]
+
+
+def end(log):
+    """Let the run end: what was written before is in the file then, with a last line."""
+    log.memguard_finished(a_snapshot(events.FINISHED), an_outcome())
 
 
 def test_a_snapshot_has_the_guides_fields_with_their_names_and_types():
@@ -78,7 +84,7 @@ def test_every_event_is_the_same_kind_of_line(path, heard):
 def test_the_log_is_for_its_owner_only_whatever_the_umask(path, heard):
     before = os.umask(0)
     try:
-        LogSink(str(path), heard.console)
+        end(LogSink(str(path), heard.console))
     finally:
         os.umask(before)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -90,7 +96,8 @@ def test_each_line_is_one_write(path, heard, monkeypatch):
     monkeypatch.setattr(os, "write", lambda descriptor, data: written.append(data) or write(descriptor, data))
     log.memguard_started(a_run())
     log.memguard_snapshot(a_snapshot())
-    assert len(written) == 2
+    end(log)
+    assert len(written) == 3
     assert all(data.endswith(b"\n") and data.count(b"\n") == 1 for data in written)
 
 
@@ -110,13 +117,13 @@ def test_whatever_commands_are_called_a_line_is_one_line_of_valid_json(arguments
 
 def test_folders_on_the_way_are_made(tmp_path, heard):
     path = tmp_path / "fossils" / "deep" / "memory.log"
-    LogSink(str(path), heard.console).memguard_snapshot(a_snapshot())
+    end(LogSink(str(path), heard.console))
     assert len(lines(path)) == 1
 
 
 def test_what_is_there_stays_and_half_a_line_before_gets_an_end(path, heard):
     path.write_text('{"whole": 1}\n{"half": ')
-    LogSink(str(path), heard.console).memguard_snapshot(a_snapshot())
+    end(LogSink(str(path), heard.console))
     before = path.read_text().splitlines()
     assert before[:2] == ['{"whole": 1}', '{"half": ']
     assert json.loads(before[2])["memoryMB"] == 650
@@ -125,13 +132,14 @@ def test_what_is_there_stays_and_half_a_line_before_gets_an_end(path, heard):
 
 def test_a_whole_line_before_gets_no_empty_one_after_it(path, heard):
     path.write_text('{"whole": 1}\n')
-    LogSink(str(path), heard.console).memguard_snapshot(a_snapshot())
+    end(LogSink(str(path), heard.console))
     assert len(lines(path)) == 2
 
 
 def assert_warned_once(heard, log, *reasons):
     for _ in range(3):
         log.memguard_snapshot(a_snapshot())
+    end(log)
     text = heard.text()
     assert text.startswith("memguard: warning: cannot write the log")
     assert text.count("\n") == 1
@@ -157,7 +165,7 @@ def test_a_fifo_that_nobody_reads_is_a_warning_and_nothing_waits(path, heard):
 def test_a_fifo_that_somebody_reads_gets_the_lines(path, heard):
     os.mkfifo(path)
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    LogSink(str(path), heard.console).memguard_snapshot(a_snapshot())
+    end(LogSink(str(path), heard.console))
     assert json.loads(os.read(reader, 1 << 16))["memoryMB"] == 650
     os.close(reader)
 
@@ -168,21 +176,31 @@ def test_a_fifo_whose_reader_is_slow_holds_nothing_up(path, heard):
     log = LogSink(str(path), heard.console)
     for _ in range(1000):
         log.memguard_snapshot(a_snapshot())
+    end(log)
     assert heard.text().count("\n") == 1
     os.close(reader)
+
+
+def arrived(reader):
+    try:
+        return os.read(reader, 1 << 16)
+    except BlockingIOError:
+        return b""
 
 
 def test_a_fifo_whose_reader_went_away_is_a_warning(path, heard):
     os.mkfifo(path)
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     log = LogSink(str(path), heard.console)
+    log.memguard_started(a_run())
+    wait_for(lambda: arrived(reader), "the first line")
     os.close(reader)
     assert_warned_once(heard, log, "Broken pipe")
 
 
 def test_a_path_with_a_nul_is_a_warning(heard):
     log = LogSink("a\0b", heard.console)
-    log.memguard_snapshot(a_snapshot())
+    end(log)
     assert "warning" in heard.text()
 
 
@@ -217,26 +235,30 @@ def test_a_full_disk_leaves_whole_lines_a_warning_and_writes_again_when_there_is
     filler.write_bytes(b"x" * 56 * 1024)
     for _ in range(40):
         log.memguard_snapshot(a_snapshot())
+    end(log)
     assert heard.text().count("No space left") == 1
     written = len(lines(small_disk / "memory.log"))
     assert 0 < written < 40
     filler.unlink()
     log.memguard_breach(a_snapshot(events.BREACH))
+    end(log)
     after = lines(small_disk / "memory.log")
-    assert len(after) == written + 1
-    assert after[-1]["event"] == "breach"
+    assert [line["event"] for line in after[written:]] == ["breach", "finished"]
 
 
 APPENDER = """
 import sys
 sys.path[:0] = [sys.argv[2], sys.argv[3]]
-from facts import a_process, a_run, a_snapshot
+from facts import a_process, a_run, a_snapshot, an_outcome
 from pytest_memguard.outputs.console import Console
 from pytest_memguard.outputs.log.file_sink import LogSink
-log = LogSink(sys.argv[1], Console())
-for number in range(300):
-    processes = [a_process(pid, "x" * 60, number) for pid in range(number % 9)]
-    log.memguard_snapshot(a_snapshot(run=a_run(identifier=sys.argv[4]), processes=processes))
+run = a_run(identifier=sys.argv[4])
+for _ in range(6):
+    log = LogSink(sys.argv[1], Console())
+    for number in range(49):
+        processes = [a_process(pid, "x" * 60, number) for pid in range(number % 9)]
+        log.memguard_snapshot(a_snapshot(run=run, processes=processes))
+    log.memguard_finished(a_snapshot(run=run), an_outcome())
 """
 
 
