@@ -30,7 +30,16 @@ def serve_sessions(
     facts = BreachFacts(assembly.guard, assembly.reader, ownership, limit)
     actions = Actions(assembly, ownership, facts, limit)
     sessions = Sessions(assembly, ownership, kernel, own_tree=own_tree)
-    server = Server(assembly, listening, poller, ownership=ownership, facts=facts, actions=actions, sessions=sessions)
+    server = Server(
+        assembly,
+        listening,
+        poller,
+        ownership=ownership,
+        facts=facts,
+        actions=actions,
+        sessions=sessions,
+        own_tree=own_tree,
+    )
     policy = PytestPolicy(assembly, ownership, facts, actions, limit, server.answer, own_tree=own_tree)
     assembly.guard.attach(policy)
     return server

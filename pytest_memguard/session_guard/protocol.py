@@ -21,6 +21,8 @@ pipx, the plugin in a virtual environment). Every version reads "op" and "protoc
 
 from __future__ import annotations
 
+import os
+
 from pytest_memguard.breach import Breach, read_processes
 from pytest_memguard.jsonline import (
     JsonObject,
@@ -77,6 +79,14 @@ class Operation(JsonObject):
         return {"op": self.op, **super().to_json()}
 
 
+def _read_name(facts: dict[str, Any], key: str) -> str:
+    """Return a text that can stand in a path: no NUL, no surrogate but those of bytes that are no UTF-8."""
+    value = read_text(facts, key)
+    if b"\0" in os.fsencode(value):
+        raise ValueError(f"{key}: expected no NUL")
+    return value
+
+
 class Hello(Opening, Operation):
     """Who I am: the name of the session, and of the xdist worker ("" for none).
 
@@ -85,13 +95,13 @@ class Hello(Opening, Operation):
     """
 
     op = "hello"
-    session: str = field(read_text)
-    worker: str = field(read_text)
+    session: str = field(_read_name)
+    worker: str = field(_read_name)
     pid: int = field(read_whole)
-    root: str = field(read_text, default="")
-    cache: str = field(read_text, default="")
-    junit: str = field(read_text, default="")
-    spool: str = field(read_text, default="")
+    root: str = field(_read_name, default="")
+    cache: str = field(_read_name, default="")
+    junit: str = field(_read_name, default="")
+    spool: str = field(_read_name, default="")
 
 
 class Mark(Operation):

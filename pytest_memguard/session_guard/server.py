@@ -36,10 +36,12 @@ if TYPE_CHECKING:
 else:
     import _socket as socket  # `socket` adds enums and selectors: 5 ms and 1 MB
 
-LONGEST = 1 << 20  # bytes of a message; one that is longer ends the connection
-MOST_CONNECTIONS = 512
+LONGEST = 1 << 16  # bytes of a message, also read at once; one that is longer ends the connection
+MOST_CONNECTIONS = 256
+MOST_ASKED = 16  # operations of a connection between two looks: a client waits for each answer
 END_PATIENCE = 1.0  # seconds
 END_STEP = 0.002
+_CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)  # Linux: no sender of a notification inherits what was sent
 _CREDENTIALS = Struct("3i")  # pid, uid, gid (unix(7), SO_PEERCRED)
 
 
@@ -51,7 +53,8 @@ class Connection:
         self.buffer = b""
         self.process: PytestProcess | None = None
         self.session: SessionState | None = None
-        self.descriptors: list[int] = []
+        self.page_descriptor = -1  # what came with its hello
+        self.asked = 0  # operations that wait for an answer
 
 
 class Server:
@@ -67,8 +70,9 @@ class Server:
         facts: BreachFacts,
         actions: Actions,
         sessions: Sessions,
+        own_tree: bool,
     ) -> None:
-        """`poller` is what the guard waits on."""
+        """`poller` is what the guard waits on. `own_tree`: the tree is one session's, whose name is the run's."""
         self.ownership = ownership
         self.sessions = sessions
         self._listening = listening
@@ -79,6 +83,7 @@ class Server:
         self._tree = assembly.tree
         self._facts = facts
         self._actions = actions
+        self._own_tree = own_tree
         self._connections: dict[int, Connection] = {}
         self._waiting: list[tuple[Connection, protocol.Operation]] = []
         listening.setblocking(False)
@@ -91,6 +96,7 @@ class Server:
         for connection, operation in waiting:
             assert connection.process is not None
             assert connection.session is not None
+            connection.asked -= 1
             self._send(connection, _HANDLERS[type(operation)](self, connection.process, connection.session, operation))
 
     def close(self) -> None:
@@ -119,14 +125,14 @@ class Server:
     def _read(self, descriptor: int) -> None:
         connection = self._connections[descriptor]
         try:
-            data, ancillary, _, _ = connection.link.recvmsg(65536, socket.CMSG_SPACE(4))
+            data, ancillary, _, _ = connection.link.recvmsg(LONGEST, socket.CMSG_SPACE(4), _CLOEXEC)
         except BlockingIOError:
             return
         except OSError:
             data, ancillary = b"", []
         for level, kind, content in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS and len(content) >= 4:
-                connection.descriptors.append(int.from_bytes(content[:4], sys.byteorder))
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                _keep_first(connection, content)
         connection.buffer += data
         if not data or len(connection.buffer) > LONGEST:
             self._close(connection)
@@ -141,8 +147,8 @@ class Server:
         self._poller.remove(descriptor)
         del self._connections[descriptor]
         connection.link.close()
-        for other in connection.descriptors:
-            os.close(other)
+        if connection.page_descriptor >= 0:
+            os.close(connection.page_descriptor)
         self._waiting = [(who, operation) for who, operation in self._waiting if who is not connection]
 
     def _take(self, connection: Connection, line: bytes) -> None:
@@ -153,7 +159,10 @@ class Server:
                 self._send(connection, self._hello(connection, operation))
             elif connection.process is None:
                 raise ValueError("op: expected hello first")  # noqa: TRY301 - one place refuses
+            elif connection.asked >= MOST_ASKED:
+                raise ValueError("expected the answer to be waited for")  # noqa: TRY301
             elif operation.is_answered:
+                connection.asked += 1
                 self._waiting.append((connection, operation))
         except (ValueError, ReadError) as error:
             self._refuse(connection, error)
@@ -186,11 +195,14 @@ class Server:
 
     def _hello(self, connection: Connection, hello: protocol.Hello) -> protocol.GuardFacts:
         pid = _peer(connection.link)[0] or hello.pid
-        member = self._tree.members.get(pid) or self._tree.add(pid, leads=False)
-        if member is None or not connection.descriptors:
-            raise ValueError("expected the pid of a living process and the descriptor of its page")
-        page = SharedPage(connection.descriptors.pop())
+        member = self._member(pid, hello.session)
+        if member is None:
+            raise ValueError(f"pid {pid} does not belong to what is guarded here, so it cannot join")
+        if connection.page_descriptor < 0:
+            raise ValueError("expected the descriptor of its page")
+        page = SharedPage(connection.page_descriptor)
         page.close_descriptor()
+        connection.page_descriptor = -1
         session = self.sessions.find(hello)
         process = self.ownership.processes.get(pid)
         if process is not None and process.member is member:  # it lost its connection: nothing else has changed
@@ -199,7 +211,8 @@ class Server:
             data_limit = data_limit_of(self._reader, pid)
             process = PytestProcess(member, name=hello.worker, page=page, data_limit=data_limit, session=session.name)
             self.ownership.register(process)
-        if session.root is None and not hello.worker:
+        # The goodbye of a root ends a guard that is its session's: no subprocess of a test can be one.
+        if session.root is None and not hello.worker and (not self._own_tree or pid == self._run.pid):
             session.root = process
         connection.process, connection.session = process, session
         return self._guard_facts(process)
@@ -217,6 +230,17 @@ class Server:
             guard=os.getpid(),
             usual=list(process.data_limit.usual) if process.data_limit is not None else None,
         )
+
+    def _member(self, pid: int, session: str) -> Member | None:
+        """Return the member that wants to join a session; None for a stranger.
+
+        A process that is not below the command may be a worker of a session that is (`--tx ssh=localhost`), or of the
+        session that this guard is for: it knows the session's random name.
+        """
+        is_known = session == self._run.identifier if self._own_tree else self.sessions.has(session)
+        if pid not in self._tree.members:
+            self._tree.scan()
+        return self._tree.members.get(pid) or (self._tree.add(pid, leads=False) if is_known else None)
 
     def _mark(self, _process: PytestProcess, _session: SessionState, _mark: protocol.Mark) -> protocol.Done:
         """Answer only: the look that was taken has opened the account of the new test."""
@@ -333,6 +357,16 @@ _HANDLERS: dict[type[protocol.Operation], Callable[[Server, PytestProcess, Sessi
     protocol.Kill: Server._kill,  # noqa: SLF001
     protocol.Goodbye: Server._goodbye,  # noqa: SLF001
 }
+
+
+def _keep_first(connection: Connection, content: bytes) -> None:
+    """Keep the descriptor that comes with a hello; close what else was sent: the room for one takes two."""
+    for start in range(0, len(content) - 3, 4):
+        descriptor = int.from_bytes(content[start : start + 4], sys.byteorder)
+        if connection.page_descriptor < 0 and connection.process is None:
+            connection.page_descriptor = descriptor
+        else:
+            os.close(descriptor)
 
 
 def _peer(link: socket.socket) -> tuple[int, int]:

@@ -52,6 +52,10 @@ class Sessions:
         self._own_tree = own_tree
         self._sessions: dict[str, SessionState] = {}
 
+    def has(self, name: str) -> bool:
+        """Return whether a session of this name has joined."""
+        return name in self._sessions
+
     def find(self, hello: Hello) -> SessionState:
         """Return the session that a process belongs to, a new one if need be."""
         return self._sessions.setdefault(hello.session, SessionState(hello))

@@ -7,6 +7,7 @@ odd while it is being written (a seqlock), so the guard never takes half of a na
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import sys
@@ -35,6 +36,11 @@ _GUARD = Struct("<QQQQQQQ")  # number of breaches, raise for, total, others, hea
 _GUARD_AT = 4096
 _OTHERS_AT = _GUARD_AT + 24
 _WORD = Struct("<Q")
+
+# Of Linux' fcntl.h and memfd_create(2): a Python that was built with an old libc lacks the names.
+_ADD_SEALS, _GET_SEALS = 1033, 1034
+_SEAL_SIZE = 0x0002 | 0x0004  # F_SEAL_SHRINK | F_SEAL_GROW
+_CLOEXEC_AND_SEALS = 0x0001 | 0x0002  # MFD_CLOEXEC | MFD_ALLOW_SEALING
 
 
 class TestState:
@@ -75,14 +81,21 @@ class SharedPage:
     """The page. One side makes it (`SharedPage()`), the other opens what it was sent (`SharedPage(descriptor)`)."""
 
     def __init__(self, descriptor: int | None = None) -> None:
-        """Map the page; the descriptor may be closed afterwards. Raises ReadError when it is none."""
-        self.descriptor = _create() if descriptor is None else descriptor
+        """Map the page; the descriptor may be closed afterwards. Raises ReadError when it is none.
+
+        Who is sent one could be killed by SIGBUS if the sender cut it later: only one whose size is sealed is taken.
+        """
         try:
+            self.descriptor = _create() if descriptor is None else descriptor
+            if sys.platform == "linux" and fcntl.fcntl(self.descriptor, _GET_SEALS) & _SEAL_SIZE != _SEAL_SIZE:
+                raise ValueError("its size is not sealed")  # noqa: TRY301 - one place says what failed
+            if os.fstat(self.descriptor).st_size != SIZE:  # memory of huge pages has another one
+                raise ValueError(f"it has not {SIZE} bytes")  # noqa: TRY301
             if sys.version_info >= (3, 13):
                 self._page = mmap.mmap(self.descriptor, SIZE, trackfd=False)
             else:  # it keeps a copy of the descriptor open
                 self._page = mmap.mmap(self.descriptor, SIZE)
-        except (OSError, ValueError) as error:
+        except (AttributeError, OSError, ValueError) as error:
             raise ReadError(f"cannot share a page of memory with the guard: {error}") from error
         self._sequence = 0
         self._seen = TestState()
@@ -176,12 +189,19 @@ class SharedPage:
 
 
 def _create() -> int:
-    """Return the descriptor of a new page without a name."""
-    try:
-        descriptor = os.memfd_create("memguard-page")
-    except (AttributeError, OSError):  # macOS, or a kernel before 3.17
-        from pytest_memguard.processes.pid_list import unnamed_file  # late: pytest's start
+    """Return the descriptor of a new page without a name. Raises OSError, ReadError."""
+    if sys.platform != "linux":
+        from pytest_memguard.processes.pid_list import unnamed_file  # late: pytest's start, and only macOS
 
         descriptor = unnamed_file()
+        os.ftruncate(descriptor, SIZE)
+        return descriptor
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("memguard-page", _CLOEXEC_AND_SEALS)
+    else:  # a Python that was built with a libc before 2.27
+        import ctypes  # late: pytest's start, 3 ms
+
+        descriptor = ctypes.CDLL(None).memfd_create(b"memguard-page", _CLOEXEC_AND_SEALS)
     os.ftruncate(descriptor, SIZE)
+    fcntl.fcntl(descriptor, _ADD_SEALS, _SEAL_SIZE)
     return descriptor

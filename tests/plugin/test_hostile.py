@@ -285,3 +285,45 @@ def test_frozen_time_and_fake_files(sessions: Sessions) -> None:
     result = sessions.run("--mem-limit=200", "--mem-report", command=pytest_with("fakefs"))
     assert result.counts == {"passed": 3, "failed": 3}, result
     assert "memguard warnings" not in result.out
+
+
+def test_the_goodbye_of_a_tests_subprocess_does_not_end_the_guard(sessions: Sessions) -> None:
+    sessions.write(
+        "member.py",
+        """
+        import os, socket, sys
+        from pytest_memguard.environ import COOKIE
+        from pytest_memguard.jsonline import encode
+        from pytest_memguard.plugin.connection import folder_of
+        from pytest_memguard.session_guard.protocol import Goodbye, Hello
+        from pytest_memguard.session_guard.shared_page import SharedPage
+        own = os.environ[COOKIE].split(",")[-1]
+        for name in ("another", own):
+            link = socket.socket(socket.AF_UNIX)
+            link.connect(os.path.join(folder_of(own), "guard"))
+            page = SharedPage()
+            hello = Hello(session=name, worker="", pid=os.getpid())
+            socket.send_fds(link, [encode(hello.to_json())], [page.descriptor])
+            print(link.recv(9999))
+            try:
+                link.send(encode(Goodbye(status=0).to_json()))
+                print(link.recv(9999))
+            except OSError:
+                pass
+        """,
+    )
+    sessions.write(
+        "test_one.py",
+        """
+        import hogs, subprocess, sys
+        def test_says_goodbye():
+            hogs.note("before", guards=hogs.guards())
+            print(subprocess.run([sys.executable, "member.py"], check=True, capture_output=True))
+        def test_own(): hogs.private()
+        def test_after(): hogs.note("after", guards=hogs.guards())
+        """,
+    )
+    result = sessions.run("-s", "--mem-limit=150")
+    assert result.counts == {"passed": 2, "failed": 1}, result
+    assert sessions.notes("before") == sessions.notes("after")
+    assert "memguard warnings" not in result.out
