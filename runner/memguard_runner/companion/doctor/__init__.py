@@ -31,7 +31,6 @@ GROUPS = {
     "Memory": memory.CHECKS,
     "Configuration": configuration.CHECKS,
 }
-SELF_TEST = "Self-test"
 MARKS = {OK: "✓", NOTE: "·", PROBLEM: "✗"}
 ASCII_MARKS = {OK: "+", NOTE: "-", PROBLEM: "!"}
 ARROW, ASCII_ARROW = "→", "->"
@@ -79,7 +78,7 @@ def _examine_all(context: CheckContext, *, self_test: bool) -> Iterator[tuple[st
             found += examine(check, context)
         yield group, found
     if self_test:
-        yield SELF_TEST, _self_test(context)
+        yield "Self-test", _self_test(context)
 
 
 def _self_test(context: CheckContext) -> list[Finding]:

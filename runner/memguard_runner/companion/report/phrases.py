@@ -22,11 +22,11 @@ LATEST_YEAR = 253402300799  # the last second of the year 9999, beyond which gmt
 STILL_RUNNING = 60.0  # seconds since its last line: so long a run without an end may be running
 
 
-def verdict(run: RunFacts, now: float | None = None) -> str:
+def verdict(run: RunFacts) -> str:
     """Return how the run ended, in words."""
     status = f"exit status {run.exit_status}" if run.exit_status is not None else "exit status unknown"
     if run.verdict is None:
-        since = (time.time() if now is None else now) - run.started - run.duration
+        since = time.time() - run.started - run.duration
         if run.started and -STILL_RUNNING < since < STILL_RUNNING:
             return "no end in the log: it seems to be running still"
         return "no end in the log: the guard was killed, or the machine stopped"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 import sys
 from typing import TYPE_CHECKING
 
@@ -48,16 +47,13 @@ def write(logs: Iterable[LogFacts], path: str) -> str:
 
 
 def _save(path: str, document: bytes) -> None:
-    # 0600, as the log has it: command lines can hold secrets. A file that exists keeps its mode.
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "r+b" if stat.S_ISREG(os.fstat(descriptor).st_mode) else "wb") as file:
-        if file.readable():
-            begin = file.read(len(BEGINNING))
-            if begin and begin.lower() != BEGINNING:  # `memguard report --html memory.log` names a log by mistake
+    if os.path.isfile(path) and os.path.getsize(path):
+        with open(path, "rb") as file:
+            if file.read(len(BEGINNING)).lower() != BEGINNING:  # `memguard report --html memory.log`, by mistake
                 raise MemguardError(f"'{printable(path)}' is there and is no page: name another file (--html FILE)")
-            file.seek(0)
-            file.truncate()
-        file.write(document)
+    # 0600, as the log has it: command lines can hold secrets. A file that exists keeps its mode.
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as page_file:
+        page_file.write(document)
 
 
 def _forget_early(logs: list[LogFacts]) -> None:
