@@ -227,7 +227,7 @@ class Meter:
     def _note_own(self, tree: Tree, member: Member, footprint: Footprint, faulted: int) -> None:
         """Take note of what a member holds alone, now that it was measured; it had `faulted` bytes before that."""
         for other in tree.members.values():
-            if other is not member and self._is_vfork_child(other, member):
+            if (other.parent == member.pid or member.parent == other.pid) and self._is_vfork_child(other, member):
                 return  # both are on one map, of which either would be told that it is its own
         common = min(member.anonymous, member.common)
         grown = max(0, member.anonymous - member.sounded_anonymous)
@@ -312,9 +312,13 @@ class Meter:
         return self.age(now) > max(STALE_AFTER, STALE_COST_SHARE * self._cost)
 
     def _is_vfork_child(self, member: Member, parent: Member) -> bool:
-        """Return whether a member still runs on its parent's memory map, which even Pss shows twice."""
+        """Return whether a member still runs on its parent's memory map, which even Pss shows twice.
+
+        A forked child maps fewer pages of files than its parent, so kcmp(2), whose ctypes takes 0.5 MB, is for few.
+        """
         return (
             member.family == parent.family
+            and member.resident == parent.resident
             and member.anonymous == parent.anonymous
             and self._reader.shares_map(member, parent)
         )
