@@ -47,6 +47,14 @@ def plan_for(config: pytest.Config) -> Settings | None:
         readers.choose(os.environ)
     except MemguardError as error:
         raise pytest.UsageError(f"memguard: {error}") from None
+    try:
+        readers.need_processes()
+    except MemguardError as error:
+        if not (asked or enabled):  # the guard around this sandbox counts it all the same
+            return None
+        raise pytest.UsageError(
+            f"memguard: cannot guard this session: {error}; --mem-limit=0 runs it without"
+        ) from None
     if settings.limit.source == "default" and not settings.enabled:
         # Asked for something else (per-test limits, a report), or joined to a guard that has a limit.
         settings.lift_limit()

@@ -10,6 +10,7 @@ its checks 60-100 us. What each figure means is in proc(5):
   last ")". Field 10 is minor faults, 22 the start time, 28 the start of the stack, which address randomisation makes
   unique for each exec (0 where we may not ptrace the process), 38 the exit signal, -1 for a thread.
 - loadavg: the last field is the pid handed out last, in the reader's pid namespace: unchanged means nothing was forked.
+  Where lxcfs lies over it (LXC), the reader is a process of the host's: its numbers are not ours.
 - uptime: the second field is the idle time of all CPUs together.
 - smaps_rollup (Linux 4.14): Pss_Anon, Pss_Shmem (5.0), SwapPss, LazyFree; walks the page tables, 0.3 ms for 10 MB and
   15 ms for 512 MB. Pages of files do not count: the kernel takes them back when it needs them.
@@ -59,6 +60,7 @@ class LinuxReader:
         self._page = os.sysconf("SC_PAGE_SIZE")
         self._tick = os.sysconf("SC_CLK_TCK")
         self._loadavg = os.open(f"{root}/loadavg", os.O_RDONLY)
+        self._tells_pids = os.fstat(self._loadavg).st_dev == os.stat(root).st_dev
         self._uptime = self._open_if_there(f"{root}/uptime")
         self._spare = [os.dup(self._loadavg) for _ in range(SPARE_HANDLES)]  # to close when there are no more
         self._processors = os.cpu_count() or 1  # of the machine, not only those we may use
@@ -98,7 +100,7 @@ class LinuxReader:
 
     def _last_pid(self) -> int:
         """Return the pid handed out last, 0 where loadavg does not tell (a sandboxed procfs)."""
-        words = os.pread(self._loadavg, 128, 0).split()
+        words = os.pread(self._loadavg, 128, 0).split() if self._tells_pids else ()
         return int(words[-1]) if words and words[-1].isdigit() else 0
 
     def system_cpu_time(self) -> float | None:

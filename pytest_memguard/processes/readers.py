@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from pytest_memguard.environ import READER
@@ -27,6 +28,28 @@ def choose(environ: Mapping[str, str]) -> str:
     if wanted == LINUX and sys.platform != "linux":
         raise UsageError(f"{READER}=linux: this system is no Linux; unset it")
     return wanted
+
+
+def need_processes() -> None:
+    """Raise ReadError where no reader would see the processes of this pid namespace, before anything is started.
+
+    /proc/self is a link to our pid in the namespace that the procfs was mounted for (proc(5)). Where that is another
+    one, the numbers in it are strangers'.
+    """
+    if sys.platform != "linux":
+        return
+    cure = "mount its own: `mount -t proc proc /proc`, in a sandbox `bwrap --proc /proc` or `unshare --mount-proc`"
+    try:
+        named = os.readlink("/proc/self")
+    except OSError:
+        raise ReadError(f"there is no /proc of this pid namespace, so no process can be watched; {cure}") from None
+    if named != str(os.getpid()):
+        raise ReadError(
+            f"/proc is another pid namespace's (it calls this process {named}, which is {os.getpid()}), so the "
+            f"processes in it are strangers; {cure}"
+        )
+    if not os.access("/proc/loadavg", os.R_OK):
+        raise ReadError("/proc/loadavg cannot be read, so no process can be watched; mount /proc without subset=pid")
 
 
 def open_reader(name: str, *, adopts: bool, after: int = 0) -> Reader:

@@ -13,8 +13,13 @@ import os
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
+    from collections.abc import Callable
+    from types import FrameType
 
     from .model import Member, Reader
+
+    Disposition = Callable[[int, FrameType | None], object] | int | _signal.Handlers | None
+    """What `getsignal` returns and `signal` takes."""
 else:
     import _signal
 
@@ -44,14 +49,22 @@ getsignal = _signal.getsignal
 set_wakeup_fd = _signal.set_wakeup_fd
 pthread_sigmask = _signal.pthread_sigmask
 SIG_BLOCK = _signal.SIG_BLOCK
+SIG_UNBLOCK = _signal.SIG_UNBLOCK
 SIG_SETMASK = _signal.SIG_SETMASK
 SIG_DFL = _signal.SIG_DFL
 SIG_IGN = _signal.SIG_IGN
-sigwait = _signal.sigwait
 sigwaitinfo = getattr(_signal, "sigwaitinfo", None)  # not on macOS
 
 _pidfd_open = getattr(os, "pidfd_open", None)
 _pidfd_send_signal = getattr(_signal, "pidfd_send_signal", None)
+
+
+def wakeup_descriptor() -> int:
+    """Return a descriptor from which each signal that has a handler can be read, as a byte, from now on."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    set_wakeup_fd(writing, warn_on_full_buffer=False)
+    return reading
 
 
 def name_of(number: int) -> str:
@@ -74,28 +87,30 @@ def send(reader: Reader, member: Member, number: int) -> bool:
         raise ValueError(f"pid {pid} is never a member")
     if pid == 1 and number != SIGURG:
         raise PermissionError("pid 1 can be neither stopped nor killed from inside its container")
+    handle = -1
     try:
-        if _pidfd_open is None or _pidfd_send_signal is None:
-            return _send_by_pid(reader, member, number)
-        try:
-            handle = _pidfd_open(pid)
-        except ProcessLookupError:
-            return False
-        except OSError:  # ENOSYS in an old kernel or a strict seccomp filter, EMFILE, EINVAL for a thread's id
-            return _send_by_pid(reader, member, number)
-        try:
-            if not reader.is_same(member):
+        if _pidfd_open is not None and _pidfd_send_signal is not None:
+            try:
+                handle = _pidfd_open(pid)
+            except ProcessLookupError:
                 return False
-            _pidfd_send_signal(handle, number)
-        finally:
-            os.close(handle)
+            except OSError:  # ENOSYS in an old kernel, EPERM of a seccomp filter, EMFILE, EINVAL for a thread's id
+                pass
+        if not reader.is_same(member):
+            return False
+        if handle >= 0 and _pidfd_send_signal is not None:
+            try:
+                _pidfd_send_signal(handle, number)
+            except ProcessLookupError:
+                return False
+            except OSError:  # a seccomp filter may forbid this one alone; another user's process refuses kill(2), too
+                pass
+            else:
+                return True
+        os.kill(pid, number)
     except ProcessLookupError:
         return False
-    return True
-
-
-def _send_by_pid(reader: Reader, member: Member, number: int) -> bool:
-    if not reader.is_same(member):
-        return False
-    os.kill(member.pid, number)
+    finally:
+        if handle >= 0:
+            os.close(handle)
     return True

@@ -153,6 +153,7 @@ def _leave(path: str) -> None:
     os.setsid()
     for number in (signals.SIGINT, signals.SIGTERM, signals.SIGHUP, signals.SIGQUIT, signals.SIGPIPE):
         signals.signal(number, signals.SIG_IGN)
+    signals.signal(signals.SIGCHLD, signals.SIG_DFL)  # ignored, it would throw away how our children ended
     signals.pthread_sigmask(signals.SIG_SETMASK, ())
     os.chdir(os.path.dirname(path) if os.path.isdir(os.path.dirname(path)) else "/")
     restore_score("0")

@@ -2,7 +2,7 @@
 
     shell ── foreground process ── guard ── command ── ...
 
-The two watch each other. The foreground process blocks in sigwaitinfo(2) and costs no CPU; it shares the command's
+The two watch each other. The foreground process blocks until a signal comes and costs no CPU; it shares the command's
 process group, so Ctrl-Z stops it like any job while the guard, in a group of its own, goes on guarding. When the guard
 dies, the foreground process (a subreaper, too) inherits the tree and kills it; when that one dies, the guard sees their
 pipe close and kills the tree.
@@ -32,10 +32,13 @@ SENT_BY_A_PROCESS = 0  # si_code is <= 0 when kill(2), tgkill(2) or sigqueue(3) 
 def run_guarded(command: Sequence[str], settings: Settings, reader: str) -> int:
     """Run the command under a guard; return the exit status."""
     spawn.need_descriptors()
+    readers.need_processes()
     terminal = spawn.has_terminal()
     adopts = reader == readers.LINUX and become_subreaper()
-    awaited = _awaited(terminal and settings.verbose)
-    mask = signals.pthread_sigmask(signals.SIG_BLOCK, awaited)
+    found = _found(terminal and settings.verbose)
+    mask = signals.pthread_sigmask(signals.SIG_BLOCK, found)
+    for number in found:
+        signals.signal(number, _take_note)
     lifeline_end, lifeline = os.pipe()
     spec = RunSpec(
         command=command,
@@ -43,6 +46,7 @@ def run_guarded(command: Sequence[str], settings: Settings, reader: str) -> int:
         reader=reader,
         adopts=adopts,
         terminal=terminal,
+        found=found,
         mask=mask,
         lifeline=lifeline_end,
     )
@@ -51,7 +55,7 @@ def run_guarded(command: Sequence[str], settings: Settings, reader: str) -> int:
         os.close(lifeline)
         guard_process.guard_and_exit(spec)
     os.close(lifeline_end)
-    status = _wait_for(guard, awaited, terminal=terminal)
+    status = _wait_for(guard, set(found), terminal=terminal)
     if spec.socket_path:
         remove(spec.socket_path)
     if os.WIFSIGNALED(status):
@@ -66,19 +70,30 @@ def run_guarded(command: Sequence[str], settings: Settings, reader: str) -> int:
     return os.WEXITSTATUS(status)
 
 
-def _awaited(draws: bool) -> set[int]:
-    """Return the signals to wait for; what was ignored when we were started (nohup(1)) stays ignored."""
-    awaited = {number for number in signals.PASSED_ON if signals.getsignal(number) != signals.SIG_IGN}
-    awaited.add(signals.SIGCHLD)
-    if draws:
-        awaited.add(signals.SIGTSTP)
-    return awaited
+def _found(draws: bool) -> dict[int, signals.Disposition]:
+    """Return the signals to wait for, with what the command is to find; what nohup(1) ignores stays ignored.
+
+    SIGCHLD is needed even where it was ignored: the kernel throws away how children ended, and tells nobody.
+    """
+    numbers = (*signals.PASSED_ON, signals.SIGTSTP) if draws else signals.PASSED_ON
+    found: dict[int, signals.Disposition]
+    found = {number: signals.SIG_DFL for number in numbers if signals.getsignal(number) != signals.SIG_IGN}
+    found[signals.SIGCHLD] = signals.getsignal(signals.SIGCHLD)
+    return found
+
+
+def _take_note(_number: int, _frame: object) -> None:
+    """Do nothing: the signal is waited for, or the wake-up descriptor has told it already."""
 
 
 def _wait_for(guard: int, awaited: set[int], *, terminal: bool) -> int:
     """Hand signals on until the guard ends; return its wait status."""
+    wakeup = -1
+    if signals.sigwaitinfo is None:
+        wakeup = signals.wakeup_descriptor()
+        signals.pthread_sigmask(signals.SIG_UNBLOCK, awaited)
     while True:
-        number, by_terminal = _next_signal(awaited, terminal=terminal)
+        number, by_terminal = _next_signal(awaited, wakeup, terminal=terminal)
         if number == signals.SIGTSTP:
             _stop_like_a_job()
         elif number != signals.SIGCHLD and not by_terminal:
@@ -89,12 +104,12 @@ def _wait_for(guard: int, awaited: set[int], *, terminal: bool) -> int:
             return status
 
 
-def _next_signal(awaited: set[int], *, terminal: bool) -> tuple[int, bool]:
+def _next_signal(awaited: set[int], wakeup: int, *, terminal: bool) -> tuple[int, bool]:
     """Wait for a signal; return it, and whether the terminal sent it to the command, too."""
     if signals.sigwaitinfo is not None:
         facts = signals.sigwaitinfo(awaited)
         return facts.si_signo, terminal and facts.si_code > SENT_BY_A_PROCESS and facts.si_signo in FROM_KEYS
-    number = signals.sigwait(awaited)  # macOS does not tell who sent it: Ctrl-C and Ctrl-\ come from the terminal
+    number = os.read(wakeup, 1)[0]  # macOS does not tell who sent it: Ctrl-C and Ctrl-\ come from the terminal
     return number, terminal and number in FROM_KEYS
 
 

@@ -31,7 +31,7 @@ def guard_and_exit(spec: RunSpec) -> None:
         kernel = KernelKills()  # before the command: it may be killed before the engine is imported
         started = time.monotonic()
         environ = command_environment(spec.cookie, spec.socket_path)
-        pid = spawn.start(spec.command, environ, own_session=not spec.terminal, mask=spec.mask)
+        pid = spawn.start(spec.command, environ, own_session=not spec.terminal, found=spec.found, mask=spec.mask)
         _leave_the_job()
         from .supervise import supervise  # late: the command's start
 

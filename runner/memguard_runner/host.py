@@ -8,7 +8,7 @@ import time
 from pytest_memguard.engine.poller import Poller
 from pytest_memguard.processes import signals
 
-from .orphan_cleanup import has_children, reap_all
+from .orphan_cleanup import reap_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,16 +36,9 @@ class RunnerHost:
         self._deadline = float("inf")
         self._orphaned = False
         self._tree = tree
-        wakeup, writing = os.pipe()
-        os.set_blocking(wakeup, False)
-        os.set_blocking(writing, False)
-        for number in (signals.SIGCHLD, *signals.PASSED_ON):
-            if signals.getsignal(number) != signals.SIG_IGN:
-                signals.signal(number, _wake)
-        signals.set_wakeup_fd(writing, warn_on_full_buffer=False)
-        signals.pthread_sigmask(signals.SIG_SETMASK, ())
         self.poller = Poller()
-        self.poller.add(wakeup, self._hand_on)
+        self.poller.add(signals.wakeup_descriptor(), self._hand_on)
+        signals.pthread_sigmask(signals.SIG_SETMASK, ())  # the handlers are the foreground process's, inherited
         for descriptor in lifelines:
             self.poller.add(descriptor, self._note_orphaned)
 
@@ -53,9 +46,10 @@ class RunnerHost:
         """Sleep until something happens; hand on what the foreground process handed to us."""
         return self.poller.wait(seconds)
 
-    def reap(self) -> None:
-        """Collect the command and adopted orphans that ended."""
-        for pid, (status, largest) in reap_all().items():
+    def reap(self) -> bool:
+        """Collect the command and adopted orphans that ended; return whether there are children left."""
+        ended, are_left = reap_all()
+        for pid, (status, largest) in ended.items():
             if pid in self._tree.excluded:
                 self._tree.include(pid)
                 continue
@@ -64,12 +58,12 @@ class RunnerHost:
             self.largest = max(self.largest, largest)
             if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signals.SIGKILL:
                 self.saw_sigkill = True
+        return are_left
 
     def reap_the_last(self, reader: Reader) -> None:
         """Collect what has just died: not even a zombie is left for others to see; who notifies is not awaited."""
         deadline = time.monotonic() + LAST_ONES
-        while has_children() and time.monotonic() < deadline:
-            self.reap()
+        while self.reap() and time.monotonic() < deadline:
             if self._tree.excluded:
                 self._tree.scan()
                 if all([reader.state(member) == "gone" for member in self._tree.members.values()]):
@@ -102,11 +96,7 @@ class RunnerHost:
         self.poller.remove(lifeline)
 
     def _hand_on(self, wakeup: int) -> None:
-        try:
-            numbers = os.read(wakeup, 4096)
-        except BlockingIOError:
-            return
-        for number in numbers:
+        for number in os.read(wakeup, 4096):
             if number == signals.SIGCHLD:
                 continue
             self.reap()
@@ -116,7 +106,3 @@ class RunnerHost:
                     self.passed_on = number
             if number in ASKS_TO_END:
                 self._deadline = min(self._deadline, time.monotonic() + self._grace)
-
-
-def _wake(_number: int, _frame: object) -> None:
-    """Do nothing: the wake-up descriptor has told already."""

@@ -34,7 +34,7 @@ def tell_and_kill(spec: RunSpec, number: int) -> None:
 
 def kill_what_is_left(spec: RunSpec) -> None:
     """Make sure that a guard that failed has left nothing behind: it may not have been able to end the tree."""
-    if has_children() or not spec.adopts:
+    if reap_all()[1] or not spec.adopts:
         try:
             kill_the_tree(spec)
         except Exception as error:
@@ -53,23 +53,17 @@ def kill_the_tree(spec: RunSpec) -> int:
     return Enforcer(tree, reader, reap_all).kill_all().killed
 
 
-def reap_all() -> dict[int, tuple[int, int]]:
-    """Collect every child that has ended; return pid -> (wait status, bytes of RSS it or one below it held at most)."""
+def reap_all() -> tuple[dict[int, tuple[int, int]], bool]:
+    """Collect every child that has ended; return them, and whether there are others.
+
+    pid -> (wait status, bytes of RSS that it or one below it held at most).
+    """
     ended: dict[int, tuple[int, int]] = {}
     while True:
         try:
             pid, status, usage = os.wait4(-1, os.WNOHANG)
         except ChildProcessError:
-            return ended
+            return ended, False
         if pid == 0:
-            return ended
+            return ended, True
         ended[pid] = status, usage.ru_maxrss * MAXRSS_UNIT
-
-
-def has_children() -> bool:
-    """Return whether this process has children, alive or not yet collected (which this does not do)."""
-    try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return False
-    return True

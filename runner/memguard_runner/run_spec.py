@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from pytest_memguard.config.settings import Settings
     from pytest_memguard.processes.pid_list import PidList
+    from pytest_memguard.processes.signals import Disposition
 
 
 class RunSpec:
@@ -28,14 +29,17 @@ class RunSpec:
         reader: str,
         adopts: bool,
         terminal: bool,
+        found: dict[int, Disposition],
         mask: AbstractSet[int],
         lifeline: int,
     ) -> None:
+        """`found` and `mask` are dispositions and the signal mask, as the command is to find them."""
         self.command = command
         self.settings = settings
         self.reader = reader
         self.adopts = adopts
         self.terminal = terminal
+        self.found = found
         self.mask = mask
         self.lifeline = lifeline
         self.pid_list = None if adopts else _open_pid_list()

@@ -1,7 +1,8 @@
 """Starting processes by hand: fork(2), the few calls between fork and exec, and what exec says when it fails.
 
-`subprocess` takes 11 ms to import. The child here does what subprocess's does (signals back to their defaults, errors
-reported over a close-on-exec pipe) and what a shell does (a script without `#!` runs under /bin/sh).
+`subprocess` takes 11 ms to import. The child here does what subprocess's does (signals as we found them, errors
+reported over a close-on-exec pipe) and what a shell does (a script without `#!` runs under /bin/sh). SIGPIPE and
+SIGXFSZ get their defaults, as they do there: Python ignores both before it runs a line, and keeps no note of it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from collections.abc import Set as AbstractSet
+
+    from pytest_memguard.processes.signals import Disposition
 
 _SHELL = "/bin/sh"
 _DESCRIPTORS = 12  # that the guard needs at least, pipes and a log and what is being read: without one it sees nobody
@@ -69,10 +72,18 @@ def has_terminal() -> bool:
     return True
 
 
-def start(command: Sequence[str], environ: Mapping[str, str], *, own_session: bool, mask: AbstractSet[int]) -> int:
+def start(
+    command: Sequence[str],
+    environ: Mapping[str, str],
+    *,
+    own_session: bool,
+    found: Mapping[int, Disposition],
+    mask: AbstractSet[int],
+) -> int:
     """Start the command and return its pid once exec has succeeded. Raises CannotStart.
 
-    `mask` is the signal mask it gets. It inherits a raised oom_score_adj, ours is put back.
+    `found` and `mask` are the dispositions and the signal mask it gets; the signals in `found` are blocked until then,
+    so what comes meanwhile is the command's. It inherits a raised oom_score_adj, ours is put back.
     """
     reading, writing = os.pipe()
     score = oom_killer.raise_score()
@@ -82,7 +93,7 @@ def start(command: Sequence[str], environ: Mapping[str, str], *, own_session: bo
         reason = f"{error.strerror}; `ulimit -u` says how many processes you may have"
         raise CannotStart(f"cannot start {quote(command[0])}: {reason}", exit_status.OWN_FAILURE) from error
     if pid == 0:
-        _become(command, environ, own_session=own_session, mask=mask, errors=writing)
+        _become(command, environ, own_session=own_session, found=found, mask=mask, errors=writing)
     oom_killer.restore_score(score)
     os.close(writing)
     with open(reading, "rb", buffering=0) as errors:
@@ -94,23 +105,31 @@ def start(command: Sequence[str], environ: Mapping[str, str], *, own_session: bo
 
 
 def _become(
-    command: Sequence[str], environ: Mapping[str, str], *, own_session: bool, mask: AbstractSet[int], errors: int
+    command: Sequence[str],
+    environ: Mapping[str, str],
+    *,
+    own_session: bool,
+    found: Mapping[int, Disposition],
+    mask: AbstractSet[int],
+    errors: int,
 ) -> None:
     """In the child: become the command, or report why not. Never returns."""
-    number = 0
+    reason = 0
     try:
         if own_session:
             os.setsid()
-        for ignored_by_python in (signals.SIGPIPE, signals.SIGXFSZ):
-            signals.signal(ignored_by_python, signals.SIG_DFL)
+        for number in (signals.SIGPIPE, signals.SIGXFSZ):
+            signals.signal(number, signals.SIG_DFL)
+        for number, disposition in found.items():
+            signals.signal(number, disposition)
         signals.pthread_sigmask(signals.SIG_SETMASK, mask)
-        number = _execute(command, environ)
+        reason = _execute(command, environ)
     except OSError as error:
-        number = error.errno or -1
+        reason = error.errno or -1
     except ValueError:  # an empty name
-        number = 2
+        reason = ENOENT
     finally:
-        os.write(errors, str(number).encode())
+        os.write(errors, str(reason).encode())
         os._exit(exit_status.NOT_FOUND)
 
 

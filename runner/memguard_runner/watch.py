@@ -22,7 +22,7 @@ from . import exit_status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from collections.abc import Set as AbstractSet
 
     from pytest_memguard.config.settings import Settings
@@ -59,15 +59,23 @@ def watch(options: Options, settings: Settings) -> int:
         received.append(number)
         stop.set()
 
+    ignores_children = signals.signal(signals.SIGCHLD, signals.SIG_DFL) == signals.SIG_IGN
+    mask = signals.pthread_sigmask(signals.SIG_UNBLOCK, ENDS_WATCHING)
     for number in ENDS_WATCHING:
         if signals.getsignal(number) != signals.SIG_IGN:
             signals.signal(number, on_signal)
+
+    def give_back() -> None:
+        if ignores_children:
+            signals.signal(signals.SIGCHLD, signals.SIG_IGN)
+        signals.pthread_sigmask(signals.SIG_SETMASK, mask)
+
     reading, writing = os.pipe()
     os.set_inheritable(reading, True)
     log = os.path.realpath(settings.log) if settings.log else None
     changes = _changes(_Filter(watchfiles.DefaultFilter(ignore_dirs=IGNORED), log), stop)
     loop = _LoopWarning(console)
-    run = _start(options, reading)
+    run = _start(options, reading, give_back)
     status: int | None = None
     try:
         for changed in changes:
@@ -82,7 +90,7 @@ def watch(options: Options, settings: Settings) -> int:
                 more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
                 console.line(f"{path}{more} changed: running again")
                 loop.note(path)
-                run, status = _start(options, reading), None
+                run, status = _start(options, reading, give_back), None
     finally:
         if status is None:
             status = _wait_for_the_last(run, received)
@@ -151,13 +159,14 @@ def _path_of(change: tuple[object, str]) -> str:
     return change[1]
 
 
-def _start(options: Options, lifeline: int) -> subprocess.Popen[bytes]:
-    """Start one guarded run; its guard ends with the pipe whose other end we hold."""
+def _start(options: Options, lifeline: int, give_back: Callable[[], object]) -> subprocess.Popen[bytes]:
+    """Start one guarded run, with the signals that `give_back` sets; its guard ends with the pipe we hold an end of."""
     # By its path: with -m the folder that is watched would come first on sys.path, and its select.py before ours.
     program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
     words = [sys.executable, program, *options.words_for_one_run()]
     environ = {**os.environ, LIFELINE: str(lifeline)}
-    return subprocess.Popen(words, env=environ, pass_fds=(lifeline,))
+    # It takes no lock that another thread may hold, and the threads here are not Python's.
+    return subprocess.Popen(words, env=environ, pass_fds=(lifeline,), preexec_fn=give_back)  # noqa: PLW1509
 
 
 def _tell_end(console: Console, status: int) -> None:

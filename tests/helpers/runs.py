@@ -52,6 +52,24 @@ def hang(event, arguments):
 sys.addaudithook(hang)
 exec(code, {"__name__": "__main__"})
 """
+# Runs the script given as its first argument as a system does that does not tell who sent a signal (macOS).
+WITHOUT_SENDERS = """
+import _signal, sys
+del _signal.sigwaitinfo, sys.argv[0]
+with open(sys.argv[0]) as script:
+    code = compile(script.read(), sys.argv[0], "exec")
+exec(code, {"__name__": "__main__"})
+"""
+WITHOUT_SIGWAITINFO = [sys.executable, "-c", WITHOUT_SENDERS, MEMGUARD_TEST[-1]]
+# Becomes the program of its other arguments, with these signals ignored and these blocked, and no others.
+WITH_SIGNALS = """
+import json, os, signal, sys
+ignored, blocked = json.loads(sys.argv[1])
+for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+    signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
+signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 GROWS_IN_A_HANG = """
 import os, time
 while not os.path.exists("over-reached"):
@@ -72,6 +90,11 @@ def received(folder: Path) -> list[int]:
 def hanging(place: object, end: object) -> list[str]:
     """Return the words of a memguard-test that hangs below `place` until there is a file `end`; see HANGING."""
     return [sys.executable, "-c", HANGING, str(place), str(end), MEMGUARD_TEST[-1]]
+
+
+def with_signals(ignored: Iterable[int], blocked: Iterable[int]) -> list[str]:
+    """Return the words that start a program (by its path) with these signals ignored and blocked; see WITH_SIGNALS."""
+    return [sys.executable, "-c", WITH_SIGNALS, json.dumps([list(ignored), list(blocked)])]
 
 
 def find_bun() -> str | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 from processes import ROOT, linux
+from runs import with_signals
 from sessions import Sessions, make_sessions, pytest_with
 
 pytestmark = linux
@@ -232,3 +234,20 @@ def test_no_private_attribute_of_pytest_or_xdist_is_used() -> None:
                 found.append(f"{source.name}:{number}: {line.strip()}")
     assert not found
     assert Path(pytest.__file__).exists()
+
+
+def test_what_tests_start_finds_the_signals_as_without_a_guard(sessions: Sessions) -> None:
+    sessions.write(
+        "test_one.py",
+        """
+        import subprocess
+        def test_start():
+            subprocess.run(["grep", "^Sig[BIC]", "/proc/self/status"], restore_signals=False)
+        """,
+    )
+    prefix = [*with_signals([signal.SIGCHLD, signal.SIGUSR1], [signal.SIGCHLD, signal.SIGUSR2]), *pytest_with()]
+    guarded, without = (sessions.run("-qs", limit, command=prefix) for limit in (LIMIT, "--mem-limit=0"))
+    lines = [[line for line in run.out.splitlines() if "Sig" in line] for run in (guarded, without)]
+    assert lines[0] == lines[1]
+    assert len(lines[0]) == 3
+    assert (guarded.status, guarded.err, guarded.counts) == (0, "", {"passed": 1})

@@ -8,14 +8,18 @@ import signal
 import psutil
 import pytest
 from processes import MEMGUARD_TEST, linux, program, python, wait_for
-from runs import RECORDER, Memguard, both_readers, received
+from runs import RECORDER, WITHOUT_SIGWAITINFO, Memguard, both_readers, received, with_signals
 
+UNKNOWN = {signal.SIGPIPE, signal.SIGXFSZ}  # Python ignores them, whatever it found
+ALL = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP} - UNKNOWN)
+WAYS = {"sigwaitinfo": MEMGUARD_TEST, "wakeup": WITHOUT_SIGWAITINFO}
 NUMBERS = [signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM]
 
 
 @both_readers
-def test_each_signal_reaches_the_command_exactly_once(memguard: Memguard) -> None:
-    run = memguard.start("--grace", 60, *python(RECORDER))
+@pytest.mark.parametrize("way", WAYS)
+def test_each_signal_reaches_the_command_exactly_once(memguard: Memguard, way: str) -> None:
+    run = memguard.start_as(WAYS[way], "--grace", 60, *python(RECORDER))
     memguard.ready("ready")
     for count, number in enumerate(NUMBERS, 1):
         run.process.send_signal(number)
@@ -87,3 +91,32 @@ def test_a_command_that_stops_itself_is_guarded_when_it_goes_on(memguard: Memgua
     wait_for(lambda: command.status() == psutil.STATUS_STOPPED, "the stop")
     command.resume()
     assert run.wait().status == 137
+
+
+@linux
+@both_readers
+@pytest.mark.parametrize("way", WAYS)
+def test_the_command_finds_every_disposition_and_the_mask_as_we_found_them(memguard: Memguard, way: str) -> None:
+    command = ["/bin/grep", "-hs", "^Sig[BIC]", "/proc/self/status", "/nowhere"]  # ends with status 2, for /nowhere
+    for ignored, blocked in (((), ()), (ALL, ()), ((), ALL), (ALL, ALL), ([signal.SIGCHLD], [signal.SIGCHLD])):
+        prefix = with_signals(ignored, blocked)
+        without = memguard.start_as(prefix, *command).wait()
+        result = memguard.start_as([*prefix, *WAYS[way]], *command).wait()
+        assert without.out.count("\n") == 3
+        assert (result.status, result.out, result.err) == (2, without.out, "")
+
+
+@linux
+@both_readers
+@pytest.mark.parametrize("way", WAYS)
+def test_a_command_that_is_started_with_its_children_ignored_is_guarded(memguard: Memguard, way: str) -> None:
+    prefix = [*with_signals([signal.SIGCHLD], []), *WAYS[way]]
+    result = memguard.start_as(prefix, "-t", 50, *program("hog.py", "--mb", 60, "--hold")).wait()
+    assert result.status == 137
+    run = memguard.start_as(prefix, "--grace", 60, *python(RECORDER))
+    memguard.ready("ready")
+    run.process.send_signal(signal.SIGTERM)
+    wait_for(lambda: received(memguard.folder), "SIGTERM")
+    os.kill(run.guard(), signal.SIGKILL)
+    result = run.wait()
+    assert (result.status, "the guard process was killed" in result.own) == (125, True)

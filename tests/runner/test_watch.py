@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from processes import MEMGUARD_TEST, as_root, linux, program, python, wait_for, wait_until_gone
+from processes import MEMGUARD_TEST, as_root, json_lines, linux, program, python, wait_for, wait_until_gone
+from runs import with_signals
 from terminals import Terminal
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from runs import Memguard
 
 pytest.importorskip("watchfiles")
+SIGNALS = ["grep", "-hs", "^Sig[BI]", "/proc/self/status", "/nowhere"]  # ends with status 2, for /nowhere
 HELD = 'echo run >> ../runs; exec "$@"'  # one line a run, outside the folder that is watched
 
 
@@ -61,6 +63,16 @@ def test_a_change_runs_the_command_again(memguard: Memguard, project: Path) -> N
     assert "memguard: ended with exit status 3; waiting for a change" in result.err
     assert "file.txt changed: running again" in result.err
     assert result.status in (3, 128 + signal.SIGTERM)
+
+
+def test_how_a_run_ended_is_known_where_children_are_ignored(memguard: Memguard, project: Path) -> None:
+    prefix = [*with_signals([signal.SIGCHLD], [signal.SIGTERM]), *MEMGUARD_TEST]
+    run = memguard.start_as(prefix, "--watch", *SIGNALS, cwd=project)
+    waiting(run, 1)
+    run.process.terminate()
+    result = run.wait()
+    assert "memguard: ended with exit status 2; waiting for a change" in result.err
+    assert result.out == "".join(f"Sig{name}:\t{1 << number - 1:016x}\n" for name, number in (("Blk", 15), ("Ign", 17)))
 
 
 def test_a_change_ends_a_command_that_still_runs(memguard: Memguard, project: Path) -> None:
@@ -112,7 +124,7 @@ def test_the_log_in_the_watched_folder_is_no_change(memguard: Memguard, project:
     words = ["-l", "memory.log", "-i", 0.1, *program("hog.py", "--mb", 5, "--hold", "--ready", "../ready")]
     run = memguard.start("--watch", *words, cwd=project)
     memguard.ready("ready")
-    wait_for(lambda: len((project / "memory.log").read_text().splitlines()) > 20, "20 lines in the log")
+    wait_for(lambda: len(json_lines(project / "memory.log")) > 20, "20 lines in the log")
     assert "running again" not in run.err
     run.process.terminate()
     run.wait()

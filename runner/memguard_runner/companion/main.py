@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from importlib import import_module
 from io import TextIOWrapper
@@ -51,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run `memguard` with the given arguments (default: sys.argv[1:]); return the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     _prepare_streams()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it would throw away how our children ended
     first = next((word for word in words if not word.startswith("-")), "")
     try:
         options = build_parser([first] if first in COMMANDS else []).parse_args(words)

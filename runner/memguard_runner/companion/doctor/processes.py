@@ -31,6 +31,7 @@ def _reader(context: CheckContext) -> list[Finding]:
     except MemguardError as error:
         return [problem("reader", str(error), f"unset {READER}")]
     try:
+        readers.need_processes()
         reader = readers.open_reader(name, adopts=False)
         seen = reader.pids()
         identity = reader.identify(os.getpid())
@@ -52,8 +53,11 @@ def _reader(context: CheckContext) -> list[Finding]:
 
 def _footprint(context: CheckContext) -> list[Finding]:
     """Measure a process that holds a known amount."""
-    name = readers.choose(context.environ)
-    reader = readers.open_reader(name, adopts=False)
+    try:
+        readers.need_processes()
+        reader = readers.open_reader(readers.choose(context.environ), adopts=False)
+    except MemguardError:  # the line before this one says so
+        return []
     block = mmap.mmap(-1, 16 * MB)
     for start in range(0, len(block), mmap.PAGESIZE):
         block[start] = 1
