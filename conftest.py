@@ -7,7 +7,6 @@ lives and is a descendant of pytest or carries that value fails it, and is kille
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 import uuid
 from typing import TYPE_CHECKING
@@ -18,24 +17,19 @@ from processes import is_alive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-STATE = "XDG_STATE_HOME"
+FOLDERS = ("XDG_STATE_HOME", "XDG_CONFIG_HOME")
 VARIABLE = "PROCESSES_OF_ONE_TEST"
 PATIENCE = 5.0  # seconds for what is on its way out: 100 ms to free some GB, more on a loaded machine
 
 
 @pytest.fixture(scope="session", autouse=True)
-def state_folder_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The logs that guarded runs keep are not to push out those of whoever runs the tests."""
-    before = os.environ.get(STATE)
-    folder = tmp_path_factory.mktemp("state")
-    os.environ[STATE] = str(folder)
-    yield folder
-    if before is None:
-        del os.environ[STATE]
-    else:
-        os.environ[STATE] = before
+def folders_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Kept logs are not to push out those of whoever runs the tests, whose own configuration does not count."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in FOLDERS:
+            patch.setenv(name, str(tmp_path_factory.mktemp("user")))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -1,19 +1,23 @@
-"""The effective settings of one run, from command line, environment and `[tool.memguard]` in pyproject.toml.
+"""The effective settings of one run, from command line, environment, the project's file and the user's own.
 
-Command line > environment > command table > profile > base table > defaults. A wrong key or value is an error that
-names its source and the cure, in every table of the file and not only in those that this run uses. The TOML parser
-(20 ms) is imported only when a pyproject.toml mentions memguard.
+Command line > environment > the project's command table > its profile > its base table > the user's file likewise >
+defaults. A wrong key or value is an error that names its source and the cure, in every table of a file and not only in
+those that this run uses. The TOML parser (20 ms) is imported only for a file that was not seen before.
+
+What a project's file says can limit a run, but runs nothing and writes nothing outside of the project, unless the user
+trusts the project: such a key does not hold, and that is told.
 """
 
 from __future__ import annotations
 
 import os
 
+from pytest_memguard import user_folders
 from pytest_memguard.errors import ReadError, UsageError, printable, quote
 from pytest_memguard.units import format_size, parse_size
 
 from .environment import PROFILE_VARIABLE, read_environment
-from .pyproject import FILE, find_config
+from .files import MEMGUARD, NOWHERE, PYPROJECT, find_files, how_to_trust, is_below
 from .settings import BY_NAME, RUNNER, SETTINGS, Settings
 
 TYPE_CHECKING = False
@@ -51,31 +55,74 @@ def load_settings(
     directory = os.path.abspath(directory)
     from_options = _read_options(options)
     from_environment = read_environment(environ, command)
-    config = find_config(directory)
-    profile, profile_source = _choose_profile(options, environ, config, directory)
+    users, project = find_files(directory, environ)
+    files = [each for each in (users, project) if each is not None]
+    profile, profile_source = _choose_profile(options, environ, files)
 
     values: dict[str, Any] = {setting.name: setting.default for setting in SETTINGS}
     sources = dict.fromkeys(values, "default")
-    if config is not None:
-        for table, written in config.chosen(profile, command, door):
-            for name, value in written.items():
-                values[name] = value
-                sources[name] = f"{FILE} [{table}] {BY_NAME[name].key}"
+    places: dict[str, str] = {}  # of sources in files: with the whole path, as an error names them
+    without_effect: dict[str, str] = {}
+    for file in files:
+        for table, written in file.chosen(profile, command, door):
+            for name, said in written.items():
+                key = BY_NAME[name].key
+                source = file.source(table, key, shortly=True)
+                value = _in_folder(os.path.dirname(file.path), name, said, environ)
+                if not _may_say(file, name, value):
+                    without_effect[name] = source
+                    continue
+                without_effect.pop(name, None)
+                values[name], sources[name], places[name] = value, source, file.source(table, key)
     for given in (from_environment, from_options):
-        for name, (value, source) in given.items():
-            values[name] = value
-            sources[name] = source
+        for name, (said, source) in given.items():
+            without_effect.pop(name, None)
+            places.pop(name, None)
+            values[name], sources[name] = _in_folder(directory, name, said, environ), source
 
-    if values["log"] is not None:
-        from_file = config is not None and sources["log"].startswith(FILE + " ")
-        folder = os.path.dirname(config.path) if config is not None and from_file else directory
-        values["log"] = os.path.join(folder, _expand_home(values["log"], environ))
-    notes = _resolve_sizes(values, {name: _place(source, config) for name, source in sources.items()}, environ)
+    notes = _resolve_sizes(values, {**sources, **places}, environ)
+    for name, source in without_effect.items():
+        notes[name] = f"{source} is not trusted"
     values["profile"] = profile
     sources["profile"] = profile_source
-    values["config_file"] = config.path if config is not None else None
-    sources["config_file"] = "nearest with a [tool.memguard] table" if config is not None else "none found"
-    return Settings(values, sources, notes)
+    values["config_file"] = project.path if project is not None else None
+    sources["config_file"] = "none found" if project is None else f"nearest {MEMGUARD}"
+    if project is not None and project.prefix:
+        sources["config_file"] = f"nearest with a [{project.prefix}] table"
+    values["user_file"] = users.path if users is not None else None
+    sources["user_file"] = "yours, for all projects" if users is not None else "none found"
+    return Settings(values, sources, notes, _notices(project, without_effect, environ) if project is not None else ())
+
+
+def _in_folder(folder: str, name: str, value: Any, environ: Mapping[str, str]) -> Any:
+    """Return a value; the path of a log from `folder` on."""
+    return os.path.join(folder, user_folders.expand_home(value, environ)) if name == "log" and value else value
+
+
+def _may_say(file: ConfigFile, name: str, value: object) -> bool:
+    """Return whether a file may say this; a log is written inside of the project, wherever links and `..` lead."""
+    if file.is_trusted or not value or not BY_NAME[name].acts:
+        return True
+    folder = os.path.realpath(os.path.dirname(file.path))
+    return name == "log" and is_below(os.path.realpath(str(value)), folder)
+
+
+def _notices(
+    project: ConfigFile, without_effect: Mapping[str, str], environ: Mapping[str, str]
+) -> tuple[tuple[str, str], ...]:
+    """Return what a project's file says in vain, and what can be done about it."""
+    notices = []
+    if project.passed_over:
+        what = f"{printable(project.passed_over)} does not count: {PYPROJECT} beside it has a [{project.prefix}] table"
+        notices.append((what, "keep one of the two"))
+    if without_effect:
+        keys = ", ".join(BY_NAME[name].key for name in without_effect)
+        what = (
+            f"{keys} in {printable(project.path)} {'does' if len(without_effect) == 1 else 'do'} not hold: a project's "
+            "file runs nothing and writes nothing outside of the project"
+        )
+        notices.append((what, how_to_trust(os.path.dirname(project.path), environ)))
+    return tuple(notices)
 
 
 def _read_options(options: Mapping[str, object]) -> dict[str, tuple[Any, str]]:
@@ -103,7 +150,7 @@ def _spelling(options: Mapping[str, object], name: str, value: object) -> str:
 
 
 def _choose_profile(
-    options: Mapping[str, object], environ: Mapping[str, str], config: ConfigFile | None, directory: str
+    options: Mapping[str, object], environ: Mapping[str, str], files: Sequence[ConfigFile]
 ) -> tuple[str | None, str]:
     name = options.get("profile")
     source = PROFILE_VARIABLE
@@ -115,25 +162,10 @@ def _choose_profile(
         name = environ.get(PROFILE_VARIABLE, "")
     if not name:
         return None, "default"
-    if config is None:
-        where = f"in {printable(directory)} or above"
-        raise UsageError(f"{source}: no profile {quote(name)}: no {FILE} with a [tool.memguard] table {where}")
-    if name not in config.profiles:
-        raise UsageError(f"{source}: no profile {quote(name)}: {config.no_profile(name)}")
+    if not any([name in file.profiles for file in files]):
+        why = ", and ".join([file.no_profile(name) for file in reversed(files)]) or NOWHERE
+        raise UsageError(f"{source}: no profile {quote(name)}: {why}")
     return name, source
-
-
-def _expand_home(path: str, environ: Mapping[str, str]) -> str:
-    if (path == "~" or path.startswith("~/")) and environ.get("HOME"):
-        return environ["HOME"].rstrip("/") + path[1:]
-    return os.path.expanduser(path)
-
-
-def _place(source: str, config: ConfigFile | None) -> str:
-    """Return `source` as an error names it: with the whole path of the file."""
-    if config is not None and source.startswith(FILE + " "):
-        return printable(config.path) + source[len(FILE) :]
-    return source
 
 
 def _resolve_sizes(values: dict[str, Any], places: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:

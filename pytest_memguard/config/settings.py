@@ -56,6 +56,7 @@ class Setting:
         generic_variable: str = "",
         doors: str = BOTH,
         secret: bool = False,
+        acts: bool = False,
     ) -> None:
         self.key = key  # in the file
         self.name = key.replace("-", "_")  # as an attribute of Settings
@@ -71,6 +72,7 @@ class Setting:
         self.help = help  # where memguard-test has an option: 55 characters, as its --help is one screen
         self.pytest_help = pytest_help or help
         self.secret = secret  # its value may hold a password or a token: no message quotes it
+        self.acts = acts  # it runs or writes something: a project's file may say it where the user trusts the project
 
     def parse(self, value: object, written_in_file: bool) -> Any:
         """Return the value that was meant. Raises ValueError, whose text says what was expected."""
@@ -269,6 +271,7 @@ SETTINGS = (
         pytest_option="--mem-log",
         pytest_help="append a JSON line a snapshot",
         bun_variable="BUN_TEST_LOG_FILE",
+        acts=True,
     ),
     Setting(
         "keep",
@@ -310,6 +313,7 @@ SETTINGS = (
         example='"say stopped"',
         options=("--notify-command",),
         secret=True,
+        acts=True,
     ),
     Setting(
         "notify-urls",
@@ -318,6 +322,7 @@ SETTINGS = (
         "addresses to notify through apprise (extra: notify)",
         example="ntfy://topic",
         secret=True,
+        acts=True,
     ),
     Setting(
         "grace",
@@ -401,8 +406,15 @@ class Settings:
     report: int
     profile: str | None
     config_file: str | None
+    user_file: str | None
 
-    def __init__(self, values: Mapping[str, Any], sources: Mapping[str, str], notes: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        values: Mapping[str, Any],
+        sources: Mapping[str, str],
+        notes: Mapping[str, str],
+        notices: tuple[tuple[str, str], ...] = (),
+    ) -> None:
         """Take values by name: bytes where there is a size, None for none."""
         for name, value in values.items():
             if name in BY_NAME and BY_NAME[name].kind.metavar == SIZE.metavar:
@@ -411,6 +423,7 @@ class Settings:
                 setattr(self, name, tuple(value) if isinstance(value, list) else value)
         self._sources = sources
         self._notes = notes
+        self._notices = notices
 
     @property
     def warn_share(self) -> float:
@@ -429,6 +442,10 @@ class Settings:
     def note(self, name: str) -> str:
         """Return what a percentage was taken of, such as "50% of physical memory"; otherwise nothing."""
         return self._notes.get(name, "")
+
+    def notices(self) -> tuple[tuple[str, str], ...]:
+        """Return what files say that does not hold, and the cure: to be told once a run."""
+        return self._notices
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON and execnet have it, secrets and all."""

@@ -1,8 +1,9 @@
-"""What the TOML parser found in a pyproject.toml, kept for the next start: the parser takes 16 ms, this 1 ms.
+"""What the TOML parser found in a configuration file, kept for the next start: the parser takes 16 ms, this 1 ms.
 
-A file of the user's state folder holds what one pyproject.toml says under [tool.memguard], sealed with a sum over that
-and over the whole pyproject.toml. So what is kept fits these bytes or is not believed, whatever times, sizes and inodes
-say; nor is what is damaged, of another version, or somebody else's. Trouble is no error: the parser is always there.
+A file of the user's state folder holds what one pyproject.toml says under [tool.memguard] (or all that a file of ours
+says), sealed with a sum over that and over the whole file. So what is kept fits these bytes or is not believed,
+whatever times, sizes and inodes say; nor is what is damaged, of another version, or somebody else's. Trouble is no
+error: the parser is always there.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import stat
 import sys
 
-from pytest_memguard import state_folder
+from pytest_memguard import user_folders
 from pytest_memguard.jsonline import decode, encode
 
 try:
@@ -28,10 +29,10 @@ MOST_BYTES = 64 << 10  # of one file
 FILES = 256  # at most: each content has one place, and the last content that came to a place stays
 
 
-def recall(content: bytes) -> dict[str, Any] | None:
-    """Return {"memguard": what a file of this content says under [tool.memguard], or None}; None if it is not kept."""
+def recall(content: bytes, prefix: str) -> dict[str, Any] | None:
+    """Return {"memguard": what a file of this content says under `prefix`, or None}; None if it is not kept."""
     try:
-        path, sum_ = _place(content)
+        path, sum_ = _place(content, prefix)
         # Neither a link nor a pipe that somebody put there is opened.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
@@ -47,17 +48,17 @@ def recall(content: bytes) -> dict[str, Any] | None:
         return None
 
 
-def keep(content: bytes, table: object) -> None:
+def keep(content: bytes, prefix: str, table: object) -> None:
     """Keep what the parser found, if it can be kept as it is."""
     try:
         line = encode({"memguard": table})
         if decode(line) != {"memguard": table}:  # nan
             return
-        path, sum_ = _place(content)
+        path, sum_ = _place(content, prefix)
         kept = _seal(line, sum_) + b"\n" + line
         if len(kept) > MOST_BYTES:
             return
-        state_folder.make(os.path.dirname(path))
+        user_folders.make(os.path.dirname(path))
         _write(path, kept)
     except (OSError, ValueError, TypeError, RecursionError):  # TypeError: a date
         pass
@@ -72,7 +73,7 @@ def _write(path: str, kept: bytes) -> None:
         os.unlink(fresh)
         return
     try:
-        state_folder.set_mode(descriptor, 0o600)
+        user_folders.set_mode(descriptor, 0o600)
         whole = os.write(descriptor, kept) == len(kept)
     finally:
         os.close(descriptor)
@@ -82,12 +83,12 @@ def _write(path: str, kept: bytes) -> None:
         os.unlink(fresh)
 
 
-def _place(content: bytes) -> tuple[str, bytes]:
-    """Return where it is kept what a file says, and the sum of its content. Raises OSError."""
-    folder = state_folder.find(os.environ, sys.platform)
+def _place(content: bytes, prefix: str) -> tuple[str, bytes]:
+    """Return where it is kept what a file says under `prefix`, and the sum of both. Raises OSError."""
+    folder = user_folders.find_state(os.environ, sys.platform)
     if not folder or blake2s is None:
         raise FileNotFoundError
-    sum_ = blake2s(content).digest()
+    sum_ = blake2s(content, key=prefix.encode()).digest()
     return f"{folder}/tables/{sum_[0] % FILES:02x}", sum_
 
 

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
+from pytest_memguard.config.files import find_files
 from pytest_memguard.config.load import load_settings
-from pytest_memguard.config.pyproject import find_config
 from pytest_memguard.config.settings import PYTEST, Settings
 from pytest_memguard.environ import SOCKET
 from pytest_memguard.errors import MemguardError, UsageError, quote
@@ -38,8 +38,8 @@ def plan_for(config: pytest.Config) -> Settings | None:
         joins = bool(os.environ.get(SOCKET))
         enabled = False
         if not asked:
-            found = find_config(directory)
-            enabled = found is not None and bool(found.pytest.get("enabled"))
+            for found in find_files(directory, os.environ):
+                enabled = found.pytest.get("enabled", enabled) if found is not None else enabled
             enabled = _switch_of_environment(enabled)
         if not (asked or joins or enabled):
             return None

@@ -33,6 +33,8 @@ class Summary:
     def __init__(self, config: pytest.Config, session: Session, spool: Spool | None) -> None:
         self._config = config
         self._session = session
+        if not session.client.joined:  # otherwise the guard around pytest has told
+            session.warnings += ["; ".join(notice) for notice in session.plan.notices()]
         self._spool = spool
         self._heaviest: dict[str, dict[str, Any]] = {}
         self._left: list[ProcessFigure] = []

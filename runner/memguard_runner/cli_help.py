@@ -11,7 +11,7 @@ Runs a command and keeps it, with all it starts, inside a memory budget.
 
 """
 _OTHERS = (
-    ("--profile NAME", "take [tool.memguard.profiles.NAME] from pyproject.toml"),
+    ("--profile NAME", "take the values of this profile from the configuration"),
     ("--watch", "run again whenever a file changes (extra: watch)"),
     ("--show-config", "print every setting and where it comes from; --version"),
 )

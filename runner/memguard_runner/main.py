@@ -22,6 +22,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pytest_memguard.config.settings import Settings
+
 
 def main_and_exit() -> None:
     """Run `memguard-test` and end the process, without the 8 ms that taking the interpreter apart would need."""
@@ -77,10 +79,12 @@ def _run(options: cli.Options) -> int:
     if options.mode == "show-config":
         from .show_config import format_settings  # late: the command's start
 
+        _tell(settings)
         return _print(format_settings(settings))
     if options.watch:
         from .watch import watch  # late: the command's start
 
+        _tell(settings)
         return watch(options, settings)
 
     return run_guarded(options.command, settings, reader)
@@ -96,7 +100,12 @@ def _print(text: str) -> int:
     return exit_status.OK
 
 
-def _complain(error: Exception) -> None:
+def _tell(settings: Settings) -> None:
+    for notice in settings.notices():
+        _complain("; ".join(notice))
+
+
+def _complain(what: object) -> None:
     from pytest_memguard.outputs.console import Console  # late: the command's start
 
-    Console().line(str(error))
+    Console().line(str(what))

@@ -37,6 +37,7 @@ def format_settings(settings: Settings, environ: Mapping[str, str] | None = None
         rows.append((setting.key, value, settings.source(setting.name) + (f" ({note})" if note else "")))
     rows.append(("profile", settings.profile or "none", settings.source("profile")))
     rows.append(("config file", settings.config_file or "none", settings.source("config_file")))
+    rows.append(("user's file", settings.user_file or "none", settings.source("user_file")))
     reader = environ.get(READER, "")
     rows.append(("reader", reader or "automatic", READER if reader else "default"))
     return _aligned([(name, printable(value), printable(source)) for name, value, source in rows])

@@ -111,7 +111,10 @@ def _report(
 
 
 def _warn_about_memory(settings: Settings, console: Console) -> None:
-    """Say what cannot work as it is set, before it shows."""
+    """Say what cannot work as it is set, before it shows; `--watch` has told of what does not hold."""
+    if not outer_lifelines():
+        for notice in settings.notices():
+            console.line("; ".join(notice))
     line = warning(settings.limit, settings.min_available, option="--min-available")
     if line:
         console.line(line)

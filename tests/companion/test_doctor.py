@@ -119,6 +119,24 @@ def test_tables_that_are_right_are_named(companion, programs):
     assert "memguard-test --show-config" in found["settings"][1]
 
 
+def test_the_users_file_is_told_and_what_does_not_hold_of_a_projects(companion, programs):
+    file = companion.state / "config" / "memguard" / "config.toml"
+    place = {"XDG_CONFIG_HOME": str(companion.state / "config")}
+    project = companion.folder / "memguard.toml"
+    project.write_text('limit = 300\nnotify-command = "x"\n')
+    found = looked(companion, **place)
+    assert found["config file"] == ("ok", str(project), "")
+    assert found["user's file"] == ("ok", f"none: {file} would hold for all projects", "")
+    level, text, cure = found["without effect"]
+    assert (level, text.startswith(f"notify-command in {project} does not hold")) == ("note", True)
+    assert cure == f'trust it by `trusted = ["{companion.folder}"]` in {file}'
+    file.parent.mkdir(parents=True)
+    file.write_text(f'trusted = ["{companion.folder}"]\n[profiles.mine]\nwarn = 1\nlimit = 2\n')
+    found = looked(companion, **place)
+    assert found["user's file"] == ("ok", f"{file}; profiles: mine; trusted: {companion.folder}", "")
+    assert "without effect" not in found
+
+
 def test_a_misspelt_variable_is_a_problem(companion, programs):
     level, text, _ = looked(companion, MEMGUARD_LIMT="500")["variables"]
     assert level == "problem"

@@ -13,8 +13,8 @@ import pytest
 from keeping import Written
 from processes import PATIENCE
 
+from pytest_memguard.config.files import find_files
 from pytest_memguard.config.load import load_settings
-from pytest_memguard.config.pyproject import find_config
 from pytest_memguard.system import memory
 
 MB = 1 << 20
@@ -61,7 +61,7 @@ def test_what_stood_there_stays_byte_by_byte(companion, file, text):
 def test_every_commented_line_is_right_when_it_is_taken_in(companion, file):
     companion("init", "--limit", "2000")
     file.write_text(re.sub(r"^# ", "", file.read_text(), flags=re.MULTILINE))
-    config = find_config(str(companion.folder))
+    config = find_files(str(companion.folder), {})[1]
     assert {"limit", "warn", "interval", "log", "keep", "notify", "grace"} <= set(config.base)
     assert config.commands[("bun", "test")][1] == {"limit": 1500}
     assert config.profiles["ci"] == {"limit": 500}
@@ -81,6 +81,30 @@ def test_a_table_that_is_there_is_never_touched(companion, file, place):
     assert "has a [tool.memguard] table already: nothing is written" in ended.err
     assert (companion.folder / place / "pyproject.toml").read_text() == text
     assert place == "." or not file.exists()
+
+
+@pytest.mark.parametrize("manifest", ["package.json", "Cargo.toml"])
+def test_a_project_that_is_not_pythons_gets_a_memguard_toml(companion, manifest):
+    (companion.folder / manifest).write_text("{}")
+    (companion.folder.parent / "pyproject.toml").write_text("")
+    ended = companion("init", "--limit", "700")
+    file = companion.folder / "memguard.toml"
+    assert (ended.status, ended.err) == (0, "")
+    assert ended.out.startswith(f"limit = 700 written into a new file, {file}\n")
+    assert file.read_text().startswith("limit = 700 ")
+    chosen = settings(companion)
+    assert (chosen.limit, chosen.config_file) == (700 * MB, str(file))
+    file.write_text(re.sub(r"^# ", "", file.read_text(), flags=re.MULTILINE))
+    assert settings(companion, "bun", "test").limit == 1500 * MB
+    again = companion("init", "--limit", "800")
+    assert (again.status, f"{file} has settings already: nothing is written" in again.err) == (1, True)
+
+
+def test_a_pyproject_toml_beside_a_package_json_gets_it(companion, file):
+    (companion.folder / "package.json").write_text("{}")
+    file.write_text("[project]\n")
+    assert companion("init").status == 0
+    assert "[tool.memguard]" in file.read_text()
 
 
 def test_the_nearest_file_gets_it(companion, file):

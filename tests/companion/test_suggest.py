@@ -10,8 +10,8 @@ import sys
 import pytest
 from keeping import Written, guarded, python_holding
 
+from pytest_memguard.config.files import find_files
 from pytest_memguard.config.load import load_settings
-from pytest_memguard.config.pyproject import find_config
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -142,6 +142,25 @@ def test_written_limits_count_and_all_else_stays_as_it_was(companion, written, f
     assert "make test: limit 450 MB, new" in ended.out
 
 
+def test_limits_are_written_into_a_memguard_toml(companion, written):
+    (companion.folder / "package.json").write_text("{}")
+    file = companion.folder / "memguard.toml"
+    written("make test", peak=300)
+    ended = companion("suggest", "--write")
+    assert ended.status == 2
+    assert f"no memguard.toml in {companion.folder} or above: `memguard init` makes one" in ended.err
+    file.write_text('limit = 800  # ours\n\n[commands."bun test"]\nlimit = 2000  # by hand\n')
+    written("bun test a", peak=100)
+    printed = companion("suggest").out
+    assert printed.startswith(f"# for {file}\n")
+    assert '\n[commands."make test"]\nlimit = 450\n' in printed
+    assert companion("suggest", "--write").status == 0
+    assert file.read_text() == (
+        'limit = 800  # ours\n\n[commands."bun test"]\nlimit = 150  # by hand\n\n[commands."make test"]\nlimit = 450\n'
+    )
+    assert limit_of(file, "make", "test") == 450
+
+
 def test_a_limit_that_is_lowered_is_told(companion, written, file):
     written("bun test a", peak=300)
     ended = companion("suggest", "--write")
@@ -198,7 +217,7 @@ def test_a_file_without_our_table_gets_one(companion, written, file):
     file.write_text('[project]\nname = "shop"\n')
     written("make test", peak=300)
     assert companion("suggest", "--write").status == 0
-    assert find_config(str(companion.folder)).commands[("make", "test")][1] == {"limit": 450}
+    assert find_files(str(companion.folder), {})[1].commands[("make", "test")][1] == {"limit": 450}
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ HOG = program("hog.py", "--mb", 300, "--rate", 300)
 def example(title: str) -> str:
     """Return the first block of configuration after a title in bold."""
     text = PAGE[PAGE.index(f"**{title}**") :]
-    block = text[text.index("\n    [tool.memguard]") + 1 :]
+    block = text[text.index("\n    notify-") + 1 :]
     lines: list[str] = []
     for line in block.splitlines():
         if line and not line.startswith("    "):
@@ -40,10 +40,17 @@ def example(title: str) -> str:
 
 
 def killed_with(memguard: Memguard, configuration: str, **environ: str) -> None:
-    """Have a command killed under this configuration, and wait for what notifies."""
-    (memguard.folder / "pyproject.toml").write_text(configuration)
+    """Have a command killed under this configuration of the user's, and wait for what notifies."""
+    file = memguard.folder / "own" / "memguard" / "config.toml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(configuration)
     nothing = dict.fromkeys(("DBUS_SESSION_BUS_ADDRESS", "DISPLAY", "WAYLAND_DISPLAY", "XDG_RUNTIME_DIR"))
-    own = {"MEMGUARD_NOTIFY": None, "HOME": str(memguard.folder), "XDG_STATE_HOME": None}
+    own = {
+        "MEMGUARD_NOTIFY": None,
+        "HOME": str(memguard.folder),
+        "XDG_STATE_HOME": None,
+        "XDG_CONFIG_HOME": str(memguard.folder / "own"),
+    }
     run = memguard.start("-t", 60, *HOG, env={**nothing, **own, **environ})
     assert run.process.wait(PATIENCE) == 137
     wait_for(lambda: not memguard.processes(), "the end of the sender")
@@ -91,7 +98,7 @@ def test_a_file(memguard: Memguard) -> None:
 
 
 def test_all_facts_and_variables_are_on_the_page(memguard: Memguard) -> None:
-    killed_with(memguard, '[tool.memguard]\nnotify-command = "cat > facts; env > environ"\n')
+    killed_with(memguard, 'notify-command = "cat > facts; env > environ"\n')
     facts = json.loads((memguard.folder / "facts").read_text())
     assert [name for name in facts if f'"{name}":' not in PAGE] == []
     variables = [line.split("=")[0] for line in (memguard.folder / "environ").read_text().splitlines()]

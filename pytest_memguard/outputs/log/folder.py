@@ -13,7 +13,7 @@ import stat
 import time
 from errno import EACCES, EAGAIN, ENOSPC
 
-from pytest_memguard import state_folder
+from pytest_memguard import user_folders
 from pytest_memguard.errors import reason_of
 
 TYPE_CHECKING = False
@@ -33,7 +33,7 @@ DAY = 86400.0
 
 def runs_folder(environ: Mapping[str, str], platform: str) -> str:
     """Return the folder of kept logs, "" where there is none (no home). `platform` is as in sys.platform."""
-    state = state_folder.find(environ, platform)
+    state = user_folders.find_state(environ, platform)
     return f"{state}/runs" if state else ""
 
 
@@ -63,13 +63,13 @@ def create(place: str, name: str) -> int:
     """Create a log, readable by its owner alone, and return its descriptor, locked. Raises OSError."""
     if not place:
         raise OSError("no place")
-    state_folder.make(place)
+    user_folders.make(place)
     hidden = f"{place}/.{name}{UNFINISHED}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
     descriptor = os.open(hidden, flags, 0o600)
     lock(descriptor)
     try:
-        state_folder.set_mode(descriptor, 0o600)  # one that cannot be read could not be removed either
+        user_folders.set_mode(descriptor, 0o600)  # one that cannot be read could not be removed either
         os.rename(hidden, f"{place}/{name}")
     except OSError:
         os.close(descriptor)
@@ -156,7 +156,7 @@ def trouble(place: str) -> str:
     if not place:
         return "neither XDG_STATE_HOME nor HOME names a folder; set one of them to an absolute path"
     try:
-        state_folder.make(place)
+        user_folders.make(place)
         path = f"{place}/.{name_for(time.time(), place)}{UNFINISHED}"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:

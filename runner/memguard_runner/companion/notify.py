@@ -13,6 +13,7 @@ from memguard_runner import exit_status
 from pytest_memguard.config.load import load_settings, working_directory
 from pytest_memguard.environ import SOCKET
 from pytest_memguard.errors import UsageError, printable
+from pytest_memguard.outputs.console import Console
 from pytest_memguard.outputs.notify.channels import DESKTOP, channels, cure_for
 from pytest_memguard.outputs.notify.message import of_trial
 from pytest_memguard.outputs.notify.redact import conceal
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     import argparse
 
     from pytest_memguard.config.settings import Settings
-    from pytest_memguard.outputs.notify.channels import Channel
-    from pytest_memguard.outputs.notify.message import Message
+from pytest_memguard.outputs.notify.channels import Channel
+from pytest_memguard.outputs.notify.message import Message
 
 TITLE = "memguard: a test"
 TEXT = "This is what a notification of memguard looks like; nothing was stopped."
@@ -60,6 +61,8 @@ def run(options: argparse.Namespace) -> int:
     given = {"notify_command": options.notify_command, "profile": options.profile}
     directory = working_directory() or "/"
     settings = load_settings((), {name: value for name, value in given.items() if value}, os.environ, directory)
+    for notice in settings.notices():
+        Console().line("; ".join(notice))
     found = channels(settings.notify_command, settings.notify_urls, sys.platform, os.environ)
     if options.list:
         works = any([_is_ready(channel) for channel in found])

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pytest_memguard.analysis import past_runs
 from pytest_memguard.analysis.command_prefix import prefix_of
+from pytest_memguard.config.files import is_below
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,11 +18,6 @@ if TYPE_CHECKING:
 def project_runs(root: str) -> list[PastRun]:
     """Return the past runs that were started in a folder or below it, the newest first. Raises MemguardError."""
     return [each for each in past_runs.read().runs if is_below(each.directory, root)]
-
-
-def is_below(directory: str, root: str) -> bool:
-    """Return whether a folder is another one, or inside it."""
-    return directory == root or directory.startswith(root.rstrip("/") + "/")
 
 
 def key_for(config: ConfigFile | None) -> Callable[[str], str | None]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from memguard_runner import exit_status
 from pytest_memguard.analysis import past_runs
+from pytest_memguard.config.files import is_below
 from pytest_memguard.config.load import load_settings, working_directory
 from pytest_memguard.errors import UsageError
 from pytest_memguard.outputs.console import Console
@@ -19,7 +20,6 @@ from pytest_memguard.outputs.log.folder import trouble
 from pytest_memguard.processes.command_line import printable, shorten
 from pytest_memguard.units import MB, UNLIMITED, counted, format_seconds, format_size, megabytes
 
-from .project_runs import is_below
 from .terminal.screen import columns, cut
 from .terminal.table import Column, table
 

@@ -1,4 +1,4 @@
-"""`memguard suggest`: a limit for each command from what its past runs needed, as lines for pyproject.toml."""
+"""`memguard suggest`: a limit for each command from what its past runs needed, as lines for the configuration file."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 from memguard_runner import exit_status
 from pytest_memguard.analysis import past_runs
 from pytest_memguard.analysis.suggested_limit import advise
+from pytest_memguard.config.files import PYPROJECT
 from pytest_memguard.config.load import load_settings
 from pytest_memguard.errors import UsageError
 from pytest_memguard.processes.command_line import printable
 from pytest_memguard.units import counted, format_size, megabytes
 
 from . import logs
+from .config_file import edit, file
 from .project_runs import key_for, project_runs
-from .pyproject import edit, file
 
 if TYPE_CHECKING:
     import argparse
@@ -35,11 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.description = (
         "A limit for each command, from the runs that were kept of this project, or from logs. "
-        "What is printed is TOML: paste it, or let --write put it into pyproject.toml."
+        "What is printed is TOML: paste it, or let --write put it into the project's configuration file."
     )
     parser.add_argument("logs", nargs="*", metavar="LOG", help="logs, folders of logs, or numbers from `memguard runs`")
     parser.add_argument("--all", action="store_true", help="take the kept runs of all folders, not only this project's")
-    parser.add_argument("--write", action="store_true", help="write the limits into the nearest pyproject.toml")
+    parser.add_argument(
+        "--write", action="store_true", help="write the limits into the nearest pyproject.toml or memguard.toml"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -61,8 +64,10 @@ def run(options: argparse.Namespace) -> int:
         for line in _told(path, config, advices, changes):
             _print(line)
     else:
+        if path is not None and os.path.basename(path) != PYPROJECT:
+            _print(f"# for {printable(path)}")
         for advice in advices:
-            _print("\n".join(_lines(advice, config)) + "\n")
+            _print("\n".join(_lines(advice, path, config)) + "\n")
     if left_out and advices:
         why = "too short or small for a figure, or a command of one line such as `sh -c`"
         _print(f"# {counted(left_out, 'run')} left out: {why}")
@@ -79,25 +84,26 @@ def _runs(words: Sequence[str], path: str | None, *, everywhere: bool) -> tuple[
     return project_runs(root), f"of {printable(root)} there are"
 
 
-def _lines(advice: Advice, config: ConfigFile | None) -> list[str]:
+def _lines(advice: Advice, path: str | None, config: ConfigFile | None) -> list[str]:
     """Return the advice as TOML; what is only a lower bound stands in comments."""
     how = "; ".join(advice.how())
     now = _current(config, advice.command)
     lines = [f"# {printable(advice.command)}: {how}"]
-    if _is_decided_elsewhere(config, advice.command):
-        lines.append("# in a session of pytest the limit in [tool.memguard.pytest] wins")
+    if config is not None and _is_decided_elsewhere(config, advice.command):
+        lines.append(f"# in a session of pytest the limit in [{config.table('pytest')}] wins")
     if now is not None:
         lines.append(f"# its limit is {now[1]} now: change the table that is there, or use --write")
     sign = "# " if advice.at_least or now is not None else ""
-    return [*lines, *(sign + line for line in edit.table(advice.command, megabytes(advice.limit)))]
+    return [*lines, *(sign + line for line in edit.table(path or PYPROJECT, advice.command, megabytes(advice.limit)))]
 
 
 def _write(path: str | None, config: ConfigFile | None, advices: list[Advice]) -> Changes:
     """Write the limits that are known; return what was replaced."""
-    if path is None:
+    if path is None or not os.path.lexists(path):
         here = printable(file.current_directory())
+        name = os.path.basename(path or PYPROJECT)
         raise UsageError(
-            f"no {file.NAME} in {here} or above: `memguard init` makes one, or paste the lines that "
+            f"no {name} in {here} or above: `memguard init` makes one, or paste the lines that "
             "`memguard suggest` prints into one of yours"
         )
     known = {
@@ -136,8 +142,9 @@ def _told(path: str | None, config: ConfigFile | None, advices: list[Advice], ch
             lines.append(f"{name}: {what} ({how})")
         elif advice.at_least:
             lines.append(f"{name}: not written ({how})")
-        elif _is_decided_elsewhere(config, advice.command):
-            lines.append(f"{name}: not written, [tool.memguard.pytest] has a limit and decides: {limit} ({how})")
+        elif config is not None and _is_decided_elsewhere(config, advice.command):
+            table = config.table("pytest")
+            lines.append(f"{name}: not written, [{table}] has a limit and decides: {limit} ({how})")
         else:
             now = _current(config, advice.command)
             lines.append(f"{name}: limit stays {now[1] if now else limit} ({how})")

@@ -38,7 +38,7 @@ def as_documented(default):
 
 
 def test_mypy_is_told_of_every_setting():
-    others = {"profile", "config_file"}
+    others = {"profile", "config_file", "user_file"}
     assert set(Settings.__annotations__) - others == {setting.name for setting in SETTINGS}
 
 

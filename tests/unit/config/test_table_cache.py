@@ -177,6 +177,6 @@ def test_a_huge_table_is_not_kept(project):
 def test_there_is_a_bound_to_what_is_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     for number in range(2 * table_cache.FILES):
-        table_cache.keep(b"# %d" % number, {"limit": number})
+        table_cache.keep(b"# %d" % number, "tool.memguard", {"limit": number})
     assert len(list((tmp_path / "memguard" / "tables").iterdir())) <= table_cache.FILES
-    assert table_cache.recall(b"# %d" % number) == {"memguard": {"limit": number}}
+    assert table_cache.recall(b"# %d" % number, "tool.memguard") == {"memguard": {"limit": number}}

@@ -38,6 +38,7 @@ def test_the_defaults_are_shown_one_line_each(tmp_path):
         "leave-running": ("false", "default"),
         "profile": ("none", "default"),
         "config file": ("none", "none found"),
+        "user's file": ("none", "none found"),
         "reader": ("automatic", "default"),
     }
     assert text.endswith("\n")

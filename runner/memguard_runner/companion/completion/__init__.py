@@ -28,7 +28,7 @@ MODES = {
     "version": "show the version and exit",
     "show-config": "print every setting and where it comes from",
     "watch": "run again whenever a file changes",
-    "profile": "take [tool.memguard.profiles.NAME] from pyproject.toml",
+    "profile": "take the values of this profile from the configuration",
 }
 """What the table of settings does not tell: modes, and the one option that is no setting of its own."""
 

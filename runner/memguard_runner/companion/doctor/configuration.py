@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from pytest_memguard.analysis import past_runs
 from pytest_memguard.config.environment import PROFILE_VARIABLE, read_environment
+from pytest_memguard.config.files import NOWHERE, find_files, user_file
 from pytest_memguard.config.load import load_settings
-from pytest_memguard.config.pyproject import find_config
 from pytest_memguard.config.settings import PYTEST
 from pytest_memguard.environ import READER
 from pytest_memguard.errors import MemguardError, printable, reason_of
@@ -24,7 +24,10 @@ from .findings import PROBLEM, Check, CheckContext, Finding, note, ok, problem
 
 if TYPE_CHECKING:
     from pytest_memguard.config.settings import Settings
+    from pytest_memguard.config.tables import ConfigFile
 
+USERS = "user's file"
+PLACES = ("HOME", "XDG_CONFIG_HOME")  # variables that tell where that one is
 SHOW = "`memguard-test --show-config -- COMMAND` tells all, and where each value comes from"
 PIECE = b"\n" * 4096  # written to find out whether a folder takes it: a page, more than a line of the log
 
@@ -45,30 +48,42 @@ def settings_or_none(context: CheckContext) -> Settings | None:
 
 
 def _file(context: CheckContext) -> list[Finding]:
-    """Find the configuration file and check every table of it, each profile and command as it would be used."""
+    """Find the configuration files and check every table of them, each profile and command as it would be used."""
     if not context.directory:
         return [problem("config file", "the working directory does not exist any more", "change to another directory")]
     try:
-        config = find_config(context.directory)
+        users, project = find_files(context.directory, context.environ)
     except MemguardError as error:
         return [problem("config file", str(error), "correct it: until then memguard-test starts no command here")]
-    if config is None:
-        text = "none: no pyproject.toml in or above this folder has a [tool.memguard] table"
-        return [ok("config file", text)]
+    own = user_file(context.environ)
+    none_of_yours = (
+        f"none: {printable(own)} would hold for all projects" if own else "none: no HOME, so no place for it"
+    )
+    return [
+        ok("config file", f"none: {NOWHERE}") if project is None else _used(context, "config file", project),
+        ok(USERS, none_of_yours) if users is None else _used(context, USERS, users),
+    ]
+
+
+def _used(context: CheckContext, name: str, config: ConfigFile) -> Finding:
+    """Check each profile and command of a file as it would be used."""
+    place = {name: context.environ[name] for name in PLACES if name in context.environ}
     used: list[tuple[list[str], dict[str, object]]] = [([], {"profile": name}) for name in config.profiles]
     used += [(list(words), {}) for words in config.commands]
     for command, options in used:
         try:
-            load_settings(command, options, {}, context.directory)
+            load_settings(command, options, place, context.directory)
         except MemguardError as error:
-            name = " ".join(command) or f"profile {options['profile']}"
-            return [problem("config file", f"{name}: {error}", "correct it")]
+            which = " ".join(command) or f"profile {options['profile']}"
+            return problem(name, f"{which}: {error}", "correct it")
     parts = [printable(config.path)]
     if config.commands:
         parts.append("commands: " + ", ".join(printable(key) for key, _ in config.commands.values()))
     if config.profiles:
         parts.append("profiles: " + ", ".join(map(printable, config.profiles)))
-    return [ok("config file", "; ".join(parts))]
+    if config.trusted:
+        parts.append("trusted: " + ", ".join(map(printable, config.trusted)))
+    return ok(name, "; ".join(parts))
 
 
 def _environment(context: CheckContext) -> list[Finding]:
@@ -103,7 +118,8 @@ def _settings(context: CheckContext) -> list[Finding]:
     ]
     if settings.profile:
         parts.append(f"profile {printable(settings.profile)}")
-    return [ok("settings", f"{', '.join(parts)}; {SHOW}")]
+    found = [note("without effect", what, cure) for what, cure in settings.notices()]
+    return [ok("settings", f"{', '.join(parts)}; {SHOW}"), *found]
 
 
 def _log(context: CheckContext) -> list[Finding]:

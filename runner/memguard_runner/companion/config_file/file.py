@@ -1,4 +1,4 @@
-"""Changing a pyproject.toml: found, checked, and replaced as a whole or not at all."""
+"""Changing the configuration file of a project: found, checked, and replaced as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_memguard.config.files import MARKED, MEMGUARD, PYPROJECT, find_files
 from pytest_memguard.config.load import load_settings
-from pytest_memguard.config.pyproject import MARKED, find_config
 from pytest_memguard.errors import UsageError, printable
 
 if sys.version_info >= (3, 11):
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from pytest_memguard.config.tables import ConfigFile
 
-NAME = "pyproject.toml"
+OTHERS = ("package.json", "deno.json", "Cargo.toml", "go.mod", "Gemfile", "composer.json", "pom.xml", "build.gradle")
+"""What a project has that is not Python's."""
 BYTE_ORDER_MARK = "\ufeff"
 
 
@@ -36,18 +37,22 @@ def current_directory() -> str:
 
 
 def find(directory: str) -> tuple[str | None, ConfigFile | None]:
-    """Return the file that counts for `directory`: the nearest with a table of ours, else the nearest of all.
+    """Return the file for the settings of the project in or above `directory` (absolute), None without a project.
 
-    The second value is its checked table. Raises UsageError when it is wrong.
+    It need not be there: a memguard.toml is meant for a project that is not Python's. The second value is what it
+    says already. Raises UsageError when that is wrong.
     """
-    config = find_config(directory)
-    return (config.path if config is not None else nearest(directory)), config
+    _, config = find_files(directory, os.environ)
+    return (config.path if config is not None else _place(directory)), config
 
 
-def nearest(directory: str) -> str | None:
-    """Return the nearest pyproject.toml in or above `directory` (absolute), None when there is none."""
-    places = (folder / NAME for folder in (Path(directory), *Path(directory).parents))
-    return next((str(path) for path in places if os.path.lexists(path)), None)
+def _place(directory: str) -> str | None:
+    for folder in (Path(directory), *Path(directory).parents):
+        if os.path.lexists(folder / PYPROJECT):
+            return str(folder / PYPROJECT)
+        if any(os.path.lexists(folder / name) for name in OTHERS):
+            return str(folder / MEMGUARD)
+    return None
 
 
 def read(path: str) -> str:
@@ -90,7 +95,7 @@ def check(path: str, text: str, commands: Sequence[Sequence[str]] = ((),)) -> li
     """
     parse(path, text)
     with tempfile.TemporaryDirectory(prefix="memguard-") as folder:
-        trial = os.path.join(os.path.realpath(folder), NAME)
+        trial = os.path.join(os.path.realpath(folder), os.path.basename(path))
         with open(trial, "w", encoding="utf-8", newline="") as file:
             file.write(text)
         try:
@@ -113,7 +118,7 @@ def replace(path: str, before: str | None, after: str) -> None:
     descriptor = -1
     new = ""
     try:
-        descriptor, new = tempfile.mkstemp(prefix=f".{NAME}.", dir=os.path.dirname(target))
+        descriptor, new = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=os.path.dirname(target))
         _take_after(target, descriptor)
         with open(descriptor, "w", encoding="utf-8", newline="") as file:
             file.write(after)
