@@ -21,7 +21,8 @@ class Companion:
         self.folder = folder
         self.state = state
         kept = clean_environment()
-        for name in ("GITHUB_ACTIONS", "GITLAB_CI", "CI", "DBUS_SESSION_BUS_ADDRESS", "DISPLAY", "WAYLAND_DISPLAY"):
+        desktop = ("DBUS_SESSION_BUS_ADDRESS", "DISPLAY", "WAYLAND_DISPLAY")
+        for name in ("GITHUB_ACTIONS", "GITLAB_CI", "CI", "XDG_CONFIG_HOME", *desktop):
             kept.pop(name, None)
         self.environment = {
             **kept,
