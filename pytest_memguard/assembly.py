@@ -17,7 +17,8 @@ from pytest_memguard.engine.enforcer import Enforcer
 from pytest_memguard.engine.guard import Guard
 from pytest_memguard.engine.meter import Meter
 from pytest_memguard.outputs.sinks import Sinks
-from pytest_memguard.system import memory
+from pytest_memguard.system import memory, tmpfs
+from pytest_memguard.units import format_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from pytest_memguard.outputs.console import Console
     from pytest_memguard.outputs.notify.sink import NotificationSink
     from pytest_memguard.processes.model import Reader
+
+WORTH_A_NOTE = 16 << 20  # bytes
 
 
 class PytestSinks(Sinks):
@@ -92,13 +95,14 @@ class Assembly:
         self._notify_on = settings.notify_on if settings.notify else ()
         self._notifications: NotificationSink | None = None
         self._open_sinks(kept, verbose=verbose)
+        self._tmpfs_before = tmpfs.used()
         self.guard = Guard(
             run=run,
             reader=reader,
             tree=tree,
             meter=self.meter,
             budget=Budget(run.limit, run.warn),
-            enforcer=Enforcer(tree, reader, host.reap),
+            enforcer=Enforcer(tree, reader, host.reap, self.meter.files),
             sinks=sinks,
             host=host,
             interval=settings.interval,
@@ -108,8 +112,26 @@ class Assembly:
             monitor=_monitor(run),
         )
 
+    def notes(self) -> list[str]:
+        """Return, in sentences, what the figures of the run do not tell by themselves; [] when nothing is worth it."""
+        notes = []
+        files = self.meter.files
+        if files.most > WORTH_A_NOTE:
+            notes.append(
+                f"up to {format_size(files.most)} was in memory files that no process mapped, most in {files.most_of}"
+            )
+        for place, size in tmpfs.used().items():
+            grown = size - self._tmpfs_before.get(place, size)
+            if grown > WORTH_A_NOTE:
+                notes.append(f"{place} grew by {format_size(grown)} meanwhile: files that stay, held by no process")
+        if self.guard.clients:
+            names = ", ".join(sorted(self.guard.clients))
+            notes.append(f"{names} ran here: what such a service starts (containers, models) is not counted")
+        return notes
+
     def finish(self, outcome: events.Outcome, killed_for: Breach | None = None) -> None:
         """Tell the sinks how the run ended, and notify whoever wants to know; nothing of the tree is left by now."""
+        outcome.notes = self.notes()
         self.sinks.emit(events.FINISHED, snapshot=self.guard.snapshot(events.FINISHED), outcome=outcome)
         wanted = self._notify_on
         if FINISH in wanted or (KILL in wanted and outcome.verdict in (events.MEMORY, events.KERNEL_OOM)):

@@ -127,7 +127,8 @@ class Snapshot:
     be shared when the footprint was last measured. `elapsed` is seconds since the command was started. `tests` are the
     tests that ran at that moment, the one that added most first. `shortage` tells, in a breach, that it was the machine
     that ran short, with the tree still within its limit. `curve` is, in the last snapshot, the whole run in at most 40
-    points (elapsed, total): the highest of each span of time.
+    points (elapsed, total): the highest of each span of time. `files` bytes of the total are in memory files that no
+    process maps.
     """
 
     def __init__(
@@ -155,6 +156,7 @@ class Snapshot:
         self.tests: list[RunningTest] = []
         self.shortage: Shortage | None = None
         self.curve: list[tuple[float, int]] = []
+        self.files = 0
 
     @property
     def others(self) -> int:
@@ -172,6 +174,7 @@ class Outcome:
 
     `status` is what memguard exits with, `verdict` one of the words above. `evidence` says how a kernel kill was
     recognised. `breach` is the snapshot taken before it was ended, `leftovers` what the command left running.
+    `notes` are sentences on what the figures do not tell: what was in memory files, what stays, what is not counted.
     `kept` says, once all sinks have heard of the end, that the run's log was kept, for `memguard report`.
     """
 
@@ -181,6 +184,7 @@ class Outcome:
         self.signal = 0
         self.elapsed = 0.0
         self.evidence: str | None = None
+        self.notes: list[str] = []
         self.breach: Snapshot | None = None
         self.grown = 0
         self.grown_in = 0.0

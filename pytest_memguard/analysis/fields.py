@@ -17,6 +17,7 @@ LONGEST = 1e9  # seconds, 31 years
 TEXT_KEPT = 2000  # characters of a command or a test's name
 COMMAND_KEPT = 200  # of a process: memguard writes 44 bytes
 MOST_LOOKS = 100  # points of a curve: memguard writes 40
+MOST_NOTES = 20
 MOST_NAMED = 64  # processes of a snapshot, and tests: memguard writes 8 and what runs at once
 
 
@@ -44,6 +45,11 @@ def whole(value: object) -> int | None:
 def text(value: object, most: int = TEXT_KEPT) -> str:
     """Return a text, shortened; "" when it is none."""
     return value[:most] if isinstance(value, str) else ""
+
+
+def texts(value: object) -> list[str]:
+    """Return the texts of a list."""
+    return [text(item) for item in value[:MOST_NOTES] if isinstance(item, str)] if isinstance(value, list) else []
 
 
 def moment(value: object) -> float | None:

@@ -71,6 +71,7 @@ class RunFacts:
     verdict: str | None = None  # None: the log has no last line of this run (still running, or the guard was killed)
     exit_status: int | None = None
     evidence: str = ""
+    notes: list[str] = field(default_factory=list)  # what the figures do not tell
     peak: int = 0
     peak_at: float = 0.0
     peak_command: str = ""

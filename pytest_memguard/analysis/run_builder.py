@@ -135,6 +135,7 @@ class RunBuilder:
             facts.verdict = fields.text(line.get("verdict")) or None
             facts.exit_status = fields.whole(line.get("exitStatus"))
             facts.evidence = fields.text(line.get("evidence"))
+            facts.notes = fields.texts(line.get("notes"))
             facts.peak = fields.amount(line.get("peakMB")) or 0
             facts.peak_at = fields.seconds(line.get("peakSeconds")) or 0.0
             facts.peak_command = fields.text(line.get("peakCommand"))

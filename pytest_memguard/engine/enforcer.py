@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from pytest_memguard.processes.model import Member, Reader
 
+    from .held_files import HeldFiles
     from .tree import Subtree, Tree
 
 STOP_PATIENCE = 0.05  # seconds for everyone to stop; mmap(MAP_POPULATE) heeds SIGKILL only, and is seen growing
@@ -42,11 +43,17 @@ class Ending:
 class Enforcer:
     """Stops, continues and ends the members of a tree."""
 
-    def __init__(self, tree: Tree | Subtree, reader: Reader, reap: Callable[[], object]) -> None:
-        """`reap` collects the guard's own children that ended, so that no zombie is taken for a survivor."""
+    def __init__(
+        self, tree: Tree | Subtree, reader: Reader, reap: Callable[[], object], files: HeldFiles | None = None
+    ) -> None:
+        """`reap` collects the guard's own children that ended, so that no zombie is taken for a survivor.
+
+        `files`: what the tree holds in files that nobody maps is growth, too.
+        """
         self._tree = tree
         self._reader = reader
         self._reap = reap
+        self._files = files
         self._frozen: list[Member] = []
         self._stopped: set[Member] = set()
         self._killed: set[Member] = set()
@@ -182,10 +189,12 @@ class Enforcer:
 
     def _held_for_certain(self) -> int:
         members = self._tree.members
+        if self._files is not None:
+            self._files.look(members, 0, 0)
         _, _, gone = self._reader.refresh(members.values())
         for member in gone:
             self._tree.drop(member)
-        return lower_bound(members.values())
+        return lower_bound(members.values()) + (self._files.low if self._files is not None else 0)
 
     def _send(self, member: Member, number: int) -> bool:
         try:

@@ -13,11 +13,13 @@ import time
 from pytest_memguard import events
 from pytest_memguard.processes.command_line import display
 from pytest_memguard.processes.model import ENDED
-from pytest_memguard.units import UNLIMITED
+from pytest_memguard.processes.service_clients import client_in
+from pytest_memguard.units import UNLIMITED, format_size
 
 from . import budget as budgets
 from . import polling
 from .cpu_time import CpuTimeBound
+from .held_files import LEAST
 from .history import FIRST_SPAN, NEW_PEAK, Curve, History, Peak
 
 TYPE_CHECKING = False
@@ -37,6 +39,9 @@ HALF_FULL_GAP = 2.0  # seconds
 YOUNG_SHARE = 0.25  # of the time since the start, without a look
 COMMANDS_KEPT = 32  # as they are shown: up to 200 characters each
 NAMED = 8  # processes by name in a snapshot; the rest is summed
+NAMING_GAP = 0.1  # seconds; reading a command takes 15 us, and most processes are gone by then
+NAMED_AT_ONCE = 16
+NAMED_TIMES = 2
 MEASURE_COST_SHARE = 100  # measuring takes at most 1/100 of the time, and only while something changes
 SAME_SIZE = 0.98
 SHOWN_COST_SHARE = 30  # ... 1/30 when the figure is shown to somebody
@@ -102,6 +107,8 @@ class Guard:
         self.monitor = monitor
         self._policy: Policy | None = None
         self._rescan = True
+        self.clients: set[str] = set()  # of services outside of the tree, by name
+        self._named_at = float("-inf")
 
     def attach(self, policy: Policy) -> None:
         """Let the tests inside the tree count from now on: a session may come when the guard already runs."""
@@ -140,6 +147,7 @@ class Guard:
             before = time.monotonic()
             self._tell(reading)
             told_in = time.monotonic() - before  # starting a sender takes a millisecond, in which the tree may grow
+            headroom -= self._meter.files.unexplained
             delay = polling.next_look(headroom, self._speed, reading.growth_speed)
             self._cpu_time_bound.looked(headroom)
             self._sleep(delay - told_in)
@@ -237,6 +245,7 @@ class Guard:
             processes=self.figures(members, NAMED),
             measured=bool(reading and reading.measured and members),
         )
+        snapshot.files = self._meter.files.total
         if self._policy is not None:
             self._policy.describe(snapshot)
         if event == events.FINISHED:
@@ -271,6 +280,9 @@ class Guard:
         if self._reader.forked() or self._rescan or self._tree.has_undecided():
             self._tree.scan()
         now = time.monotonic()
+        if now - self._named_at > NAMING_GAP:
+            self._named_at = now
+            self._name_clients()
         before = len(self._tree.members)
         reading = self._meter.read(self._tree, now, self._budget.limit)
         # A pid that was freed may be another member's already, and its fork was seen before this look.
@@ -279,6 +291,15 @@ class Guard:
         if last is not None:
             self._speed = min(self._fastest, polling.learned_speed(self._speed, reading.growth, now - last.time))
         return reading
+
+    def _name_clients(self) -> None:
+        """Look for clients of services among new members; twice, for a command may still be that of who forked it."""
+        new = [member for member in self._tree.members.values() if member.named < NAMED_TIMES]
+        for member in new[:NAMED_AT_ONCE]:
+            member.named += 1
+            client = client_in(self._reader.command(member.pid))
+            if client:
+                self.clients.add(client)
 
     @property
     def peak(self) -> Peak:
@@ -419,6 +440,13 @@ class Guard:
     def total(self) -> int:
         """Return the best figure for what the tree held at the last look, in bytes."""
         return self._total(self._last) if self._last is not None else 0
+
+    def in_files(self) -> str:
+        """Return in a sentence what is in memory files that nobody maps, "" where that is next to nothing."""
+        files = self._meter.files
+        if files.total < LEAST:
+            return ""
+        return f"{format_size(files.total)} of it in memory files that no process maps, most in {files.largest()}"
 
     def is_worth_showing(self, reading: Reading) -> bool:
         """Return whether a figure that somebody sees should be measured first."""

@@ -4,6 +4,8 @@ The true cost of a tree is the sum of its footprints (Pss_Anon + Pss_Shmem + Swa
 512 MB. What every look has for nothing is resident memory (RSS without pages of files, and swap), and from it two
 bounds follow:
 
+To both is added what members hold in memory files that nobody maps (`held_files`), which is in none of these figures.
+
 high  - sum(resident) never understates. After a measurement a sharper one holds: what was measured, plus what every
         member gained since, plus what it may have copied of shared pages. Copying leaves RSS as it is, but each
         copy is a minor fault, so faults bound it (Linux copies single pages since 5.8).
@@ -30,6 +32,7 @@ from pytest_memguard.processes.model import SPEED_OF_ONE_CPU, Footprint, Member,
 from pytest_memguard.units import UNLIMITED
 
 from . import polling
+from .held_files import HeldFiles
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,6 +80,7 @@ class Meter:
     """Takes a reading of the tree at every look and measures it when asked to."""
 
     def __init__(self, reader: Reader) -> None:
+        self.files = HeldFiles(reader)
         self.no_footprint = False  # some member's footprint could not be had: its RSS counts instead
         self._reader = reader
         self._measured_at = float("-inf")
@@ -100,8 +104,13 @@ class Meter:
         """Take a reading; members that are gone leave the tree. The nearer to `limit` bytes, the sharper the bounds."""
         reader = self._reader
         members = tree.members
+        files, before = self.files, self._before
+        held_before, files_before = files.total + (before.resident if before is not None else 0), files.total
+        files.look(members, limit, limit - held_before)  # first: pages that are mapped meanwhile must not count twice
         resident, growth, gone = reader.refresh(members.values(), sharp=self._sharp)
-        is_near = resident * 2 > limit
+        files.weigh()
+        growth += max(0, files.total - files_before)
+        is_near = (resident + files.total) * 2 > limit
         if is_near and not self._sharp:
             resident, more, vanished = reader.refresh(members.values(), sharp=True)
             growth, gone = growth + more, gone + vanished
@@ -109,26 +118,29 @@ class Meter:
         for member in gone:
             tree.drop(member)
             self._measured_work = None
-        low, high = 0, resident
+        low, high = 0, resident + files.low
         if reader.exact:
             low = resident
-        elif resident > limit:
-            low = lower_bound(members.values())
+        elif resident + files.total > limit:
+            low = self._low(members.values())
             if self._measured_total >= 0 and not self._is_stale(now):
                 copied_before = self._copied
                 gained = self._growth_since(members.values())
-                high = min(resident, self._measured_total + gained + self._reused(members.values()))
+                high = min(high, self._measured_total + gained + self._reused(members.values()) + files.total)
                 growth = max(growth, self._copied - copied_before)
         elif is_near:
-            low = lower_bound(members.values())
+            low = self._low(members.values())
             if self._measured_work is not None:
-                high = min(resident, self._measured_total + self._possible_growth(members.values()))
-        before, self._before = self._before, Reading(now, len(members), resident, low, high, growth)
+                high = min(high, self._measured_total + self._possible_growth(members.values()) + files.total)
+        self._before = Reading(now, len(members), resident, low, high, growth)
         if before is not None:
             passed = max(now - before.time, polling.FASTEST)
             self._before.growth_speed = growth / passed
             self._low_speed = (low - before.low) / passed if before.low else 0.0
         return self._before
+
+    def _low(self, members: Iterable[Member]) -> int:
+        return lower_bound(members) + self.files.low
 
     def has_measured(self) -> bool:
         """Return whether the footprint was measured at least once."""
@@ -202,7 +214,7 @@ class Meter:
             if footprint is not None:
                 self._reader.refresh((member,))
                 self._note_own(tree, member, footprint, faulted)
-                reading.low = lower_bound(tree.members.values())
+                reading.low = self._low(tree.members.values())
             if reading.low > limit:
                 return
         now = time.monotonic()
@@ -262,7 +274,7 @@ class Meter:
                 return -1
             if limit < UNLIMITED and time.perf_counter() - looked > LOOK_UP_AFTER:
                 reader.refresh(members)
-                if self._without_lazy(lower_bound(members), now) > limit:
+                if self._without_lazy(self._low(members), now) > limit:
                     return -1
                 looked = time.perf_counter()
             identity = reader.identify(member.pid)
@@ -295,10 +307,12 @@ class Meter:
         self._measured_count = len(tree.members)
         self._measured_work = work
         self._copied = 0
+        if self.files.has_any():
+            self.files.renew(tree.members)
         self._cost = time.perf_counter() - started
         if resident > 0:
             self._cost_per_byte = self._cost / resident
-        return total
+        return total + self.files.total
 
     def cost(self, resident: int) -> float:
         """Return the seconds a measurement of so many resident bytes would take."""

@@ -9,7 +9,7 @@ from pytest_memguard.units import UNLIMITED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Protocol
 else:
     Protocol = object
@@ -53,6 +53,7 @@ class Member:
         "common",
         "copies_share",
         "family",
+        "files",
         "forked",
         "handle",
         "mapped",
@@ -63,6 +64,7 @@ class Member:
         "measured_mapped",
         "measured_maps",
         "measured_resident",
+        "named",
         "parent",
         "pid",
         "resident",
@@ -90,6 +92,7 @@ class Member:
         self.sounded_anonymous = 0
         self.sounded_faulted = -1  # never
         self.forked = False
+        self.files = 0  # memory files that it holds open and nobody maps
         self.swapped = 0
         self.mapped = 0  # pages of files and shared memory
         self.shared_memory = 0  # of the mapped pages those that are of no file, as they were sorted last
@@ -102,13 +105,14 @@ class Member:
         self.measured_maps = 0
         self.measured_lazy = 0
         self.measured_faulted = 0
+        self.named = 0  # how often its command was looked at
 
     def estimate(self) -> int:
         """Return the best figure for what this member holds now, in bytes, without measuring again."""
         held = self.resident + self.swapped
         if self.measured < 0:
-            return held
-        return min(held, max(0, self.measured + held - self.measured_resident))
+            return held + self.files
+        return min(held, max(0, self.measured + held - self.measured_resident)) + self.files
 
     def mapped_unsorted(self) -> int:
         """Return the bytes mapped since it was found out which pages are of a file; below 0 when there are fewer."""
@@ -116,6 +120,34 @@ class Member:
 
     def __repr__(self) -> str:
         return f"<Member {self.pid} {self.resident >> 20} MB>"
+
+
+class HeldFile:
+    """A memory file of `size` bytes that `holder` has open; `maps` are parts of it: (member, from byte, to byte)."""
+
+    __slots__ = ("holder", "maps", "name", "size")
+
+    def __init__(self, size: int, holder: Member, name: str) -> None:
+        self.size = size
+        self.holder = holder
+        self.name = name
+        self.maps: list[tuple[Member, int, int]] = []
+
+    def unmapped(self, most: Callable[[Member], int]) -> int:
+        """Return how much of it no member maps, at least; `most` tells the bytes that a member can have mapped."""
+        mapped = covered = reached = 0
+        lengths: dict[Member, int] = {}
+        for member, start, end in sorted(self.maps, key=_start):
+            lengths[member] = lengths.get(member, 0) + end - start
+            covered += max(0, end - max(start, reached))
+            reached = max(reached, end)
+        for member, length in lengths.items():
+            mapped += min(length, most(member))
+        return max(0, self.size - min(mapped, covered))
+
+
+def _start(part: tuple[Member, int, int]) -> int:
+    return part[1]
 
 
 class Footprint:
@@ -182,6 +214,12 @@ class Reader(Protocol):
 
     def lazily_freed(self) -> int | None:
         """Return the bytes that were ever given back by MADV_FREE on this machine, None when that is not known."""
+
+    def shared_memory(self) -> int | None:
+        """Return the bytes of shared memory, memory files included, of the whole machine; None: files do not count."""
+
+    def held_files(self, members: Iterable[Member]) -> list[HeldFile]:
+        """Return the memory files that members hold open, each once, the swapped part included."""
 
     def faulted_bytes(self, member: Member) -> int:
         """Return an upper bound in bytes for the memory the member has written to first, or copied, so far."""

@@ -28,7 +28,7 @@ from pytest_memguard.units import UNLIMITED
 
 from . import darwin
 from .linux import footprint_in, lazily_freed_in
-from .model import SPEED_OF_ONE_CPU, Footprint, Member, ProcessId
+from .model import SPEED_OF_ONE_CPU, Footprint, HeldFile, Member, ProcessId
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -249,6 +249,13 @@ class PortableReader:
                 return lazily_freed_in(file.read(), os.sysconf("SC_PAGE_SIZE"))
         except OSError:
             return None
+
+    def shared_memory(self) -> None:
+        """Return None: psutil tells nothing of memory files."""
+
+    def held_files(self, members: Iterable[Member]) -> list[HeldFile]:  # noqa: ARG002 - there are none to be seen
+        """Return none."""
+        return []
 
     def faulted_bytes(self, member: Member) -> int:
         """Return CPU time as bytes: nothing is written to without it.

@@ -14,16 +14,28 @@ if TYPE_CHECKING:
 class Account:
     """What one test (or one `with memguard.limit()` block) added, above what was there at its start.
 
-    `before` holds the subprocesses that were there, with what they held then.
+    `before` holds the subprocesses that were there, with what they held then; `files` is what the process itself held
+    in memory files that nobody maps.
     """
 
-    __slots__ = ("base", "before", "limit", "number", "peak_added", "peak_subprocesses", "peak_total", "peak_who")
+    __slots__ = (
+        "base",
+        "before",
+        "files",
+        "limit",
+        "number",
+        "peak_added",
+        "peak_subprocesses",
+        "peak_total",
+        "peak_who",
+    )
 
-    def __init__(self, number: int, base: int, limit: int, before: dict[Member, int]) -> None:
+    def __init__(self, number: int, base: int, limit: int, before: dict[Member, int], files: int = 0) -> None:
         self.number = number
         self.base = base
         self.limit = limit
         self.before = before
+        self.files = files
         self.peak_added = 0
         self.peak_total = 0
         self.peak_subprocesses = 0
@@ -39,17 +51,19 @@ class Accounting:
         self.block: Account | None = None
         self.last_held = 0  # at the last look
         self._member = member
+        self._files = 0  # at the last look
         self._discount = 0  # what others outside its family map of it (libraries): in RSS, and not in the footprint
 
     def begin_test(self, number: int, base: int, limit: int) -> None:
         """Open the account of a new test; `base` is what the process read of itself, 0 where it did not."""
-        self.test = Account(number, base or self._member.estimate(), limit, self._sizes())
+        files = min(self._files, self._member.files)  # this look may show some of the test's own
+        self.test = Account(number, base or self._held(), limit, self._sizes(), files)
         self.block = None
 
     def begin_block(self, limit: int) -> None:
         """Open the account of a part of the test."""
         base = self._member.resident + self._member.swapped
-        self.block = Account(self.test.number, base, limit, self._sizes())
+        self.block = Account(self.test.number, base, limit, self._sizes(), self._member.files)
 
     def limited(self) -> list[tuple[str, Account]]:
         """Return what has a limit of its own: the test, and a block inside it."""
@@ -66,15 +80,15 @@ class Accounting:
     def size_of(self, member: Member) -> int:
         """Return what a subprocess holds: of one that was forked, and not measured since, what is surely its own."""
         if member.measured < 0 and member.family == self._member.family and member is not self._member:
-            return max(0, member.anonymous - member.common)
+            return max(0, member.anonymous - member.common) + member.files
         return member.estimate()
 
     def upper(self, account: Account) -> int:
         """Return the most that can have been added: RSS + swap now, less what was there. Never understates."""
-        own = self._member.resident + self._member.swapped - account.base
+        own = self._member.resident + self._member.swapped + self._member.files - account.base - account.files
         others = 0
         for member in self.subprocesses:
-            others += max(0, member.resident + member.swapped - account.before.get(member, 0))
+            others += max(0, member.resident + member.swapped + member.files - account.before.get(member, 0))
         return max(0, own) + others
 
     def added(self, account: Account) -> int:
@@ -117,6 +131,7 @@ class Accounting:
 
     def note_peak(self, account: Account, command: str) -> None:
         """Keep the highest figures of a test; `command` names its largest subprocess."""
+        self._files = self._member.files
         held = self.last_held = self.held()
         added = self.added(account)
         account.peak_total = max(account.peak_total, held)
@@ -151,10 +166,13 @@ class Accounting:
         forks = self._forks()
         if forks:
             # Of libraries that one other process maps, too, n + 1 forks have (n + 1) / (n + 2) and not one half.
-            return member.estimate() - (account.base - self._discount * 2 // (2 + forks))
+            return member.estimate() - account.files - (account.base - self._discount * 2 // (2 + forks))
         if member.measured >= 0:
             self._discount = max(0, member.measured_resident - member.measured)
-        return member.resident + member.swapped - account.base
+        return member.resident + member.swapped - account.base + member.files - account.files
+
+    def _held(self) -> int:
+        return self._member.estimate() - self._member.files
 
     def _forks(self) -> int:
         """Return how many subprocesses were forked without exec: they share memory with pytest, which both show."""

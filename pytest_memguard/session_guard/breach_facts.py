@@ -74,6 +74,7 @@ class BreachFacts:
             processes=self.figures(everyone[:NAMED]),
             other_count=len(rest),
             other_size=sum([member.estimate() for member in rest]),
+            files=self._guard.in_files(),
             left_behind=process.left_by_failed_tests,
         )
 

@@ -29,14 +29,22 @@ if TYPE_CHECKING:
 
 
 def tell(
-    console: Console, hello: Hello, death: Death, running: list[Death], earlier: list[Breach], guard: Guard, killed: int
+    console: Console,
+    hello: Hello,
+    death: Death,
+    running: list[Death],
+    earlier: list[Breach],
+    guard: Guard,
+    killed: int,
+    notes: list[str],
 ) -> None:
     """Print and write how a session died, and tell a CI: pytest itself cannot do so any more.
 
-    `hello` is what it told, `running` are the processes that had a test, `earlier` the limits that were passed before.
+    `hello` is what it told, `running` are the processes that had a test, `earlier` the limits that were passed before,
+    `notes` what the figures do not tell.
     """
     run, provider = guard.facts, providers.choose(os.environ)
-    provider.print_lines(console, lines(death, running, killed), f"pytest_{death.pid}", killed=True)
+    provider.print_lines(console, [*lines(death, running, killed), *notes], f"pytest_{death.pid}", killed=True)
     tests = [other.test for other in running if other.test]
     text = [summary(death), *(describe(death.breach) if death.breach is not None else [])]
     path = _write_record(hello.cache, {**death.to_json(), "running": tests, "time": time.time()})

@@ -44,6 +44,7 @@ class Sessions:
     def __init__(self, assembly: Assembly, ownership: Ownership, kernel: KernelKills, *, own_tree: bool) -> None:
         """`own_tree`: all of the tree is the session's, as in a guard process of its own."""
         self._guard = assembly.guard
+        self._notes = assembly.notes
         self._reader = assembly.reader
         self._tree = assembly.tree
         self._ownership = ownership
@@ -153,7 +154,7 @@ class Sessions:
         ]
         death = self.death_of(root)
         killed = self.end(session)
-        tell(self._console, session.hello, death, deaths, earlier, self._guard, killed)
+        tell(self._console, session.hello, death, deaths, earlier, self._guard, killed, self._notes())
 
     def _tell_kills(self, session: SessionState) -> None:
         """Say which workers were killed, where the session's first process is on another host and cannot ask."""

@@ -189,6 +189,12 @@ class FakeReader:
     def lazily_freed(self):
         return self.lazily_freed_in_all
 
+    def shared_memory(self):
+        return None
+
+    def held_files(self, members):
+        return []
+
     def faulted_bytes(self, member):
         return self.faults.get(member.pid, member.measured_faulted)
 

@@ -60,6 +60,8 @@ def ending(snapshot: Snapshot, outcome: Outcome) -> dict[str, object]:
     line["peakCommand"] = _cut(outcome.peak_command)
     if outcome.evidence:
         line["evidence"] = outcome.evidence
+    if outcome.notes:
+        line["notes"] = outcome.notes
     line["curve"] = [[round(elapsed, 2), megabytes(total)] for elapsed, total in snapshot.curve]
     return line
 
@@ -81,6 +83,8 @@ def fields(snapshot: Snapshot) -> dict[str, object]:
         "residentMB": megabytes(snapshot.resident),
         "measured": snapshot.measured,
     }
+    if snapshot.files:
+        line["memoryFilesMB"] = megabytes(snapshot.files)
     if snapshot.shortage is not None:
         line["availableMB"] = megabytes(snapshot.shortage.available)
         line["floorMB"] = megabytes(snapshot.shortage.floor)

@@ -54,6 +54,8 @@ def describe(breach: Breach) -> list[str]:
         lines.append(rest(breach.other_size, f"{processes(breach.other_count)} more"))
     if breach.elsewhere > (1 << 20):
         lines.append(rest(breach.elsewhere, "in other processes of the session"))
+    if breach.files:
+        lines.append(breach.files)
     lines += [f"done: {line}" for line in done(breach)]
     lines += [
         f"left behind by {test} when it failed: {format_size(size)}"

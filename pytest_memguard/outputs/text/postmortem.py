@@ -36,6 +36,8 @@ def report(run: Run, outcome: Outcome, *, verbose: bool) -> list[str]:
     if outcome.unheeded:
         asked = name_of(outcome.unheeded)
         lines.append(f"`{run.command}` did not end on {asked} in time: killed (--grace gives it longer)")
+    if verbose or outcome.verdict == events.KERNEL_OOM:
+        lines += [note for note in outcome.notes if note not in lines]
     if verbose:
         lines.append(_peak(run, outcome))
     return lines
@@ -56,6 +58,7 @@ def _killed(run: Run, outcome: Outcome) -> list[str]:
         lines.append(rest(breach.others_size, f"{processes(breach.others)} more"))
     if outcome.rss_instead:
         lines.append("the footprint of some processes could not be read (another user's?): their RSS counts instead")
+    lines += outcome.notes
     lines.append(_ended(outcome))
     if run.log:
         lines.append(f"log: {run.log}")

@@ -88,6 +88,7 @@ def _run(run: RunFacts) -> dict[str, Any]:
         "verdict": run.verdict,
         "exitStatus": run.exit_status,
         "evidence": run.evidence,
+        "notes": run.notes,
         "thresholdMB": megabytes(run.limit) or None,
         "limitSource": run.limit_source,
         "reader": run.reader,

@@ -126,6 +126,7 @@ def facts(run: RunFacts) -> list[tuple[str, list[str]]]:
         ("growth", [growth(shape)]),
         ("shape", [f"{shape.title}. {shape.evidence}"]),
         ("grew most", [grower(run, shape)]),
+        ("note", run.notes),
     ]
     return [(name, sentences) for name, sentences in told if any(sentences)]
 

@@ -60,6 +60,7 @@ def facts(run: RunFacts, shown: int) -> str:
         ("Grew most", text(phrases.grower(run, shape))),
         ("Peak", sentences([format_size(run.peak), share(run.peak, run.limit), when])),
         ("Breaches", "<br>".join(map(text, phrases.breaches(run)))),
+        ("Note", "<br>".join(map(text, run.notes))),
         ("Largest then", code(run.peak_command)),
         ("Limit", _with_source(run.limit, run.limit_source)),
         ("To stay available", _with_source(run.floor, run.floor_source)),
