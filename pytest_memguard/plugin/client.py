@@ -227,7 +227,10 @@ class GuardClient:
         guard = self.connection.guard
         if guard is not None and guard.usual is not None and self._plan.action != "warn":
             soft, hard = guard.usual
-            self.spawn_hook = spawn_hook.SpawnHook(self.page, self.connection.tell, (soft, hard))
+            try:
+                self.spawn_hook = spawn_hook.SpawnHook(self.page, self.connection.tell, (soft, hard))
+            except OSError:  # a seccomp filter keeps our own limits from us
+                return
             spawn_hook.watch(self.spawn_hook)
 
     def _guard_lives(self) -> bool:

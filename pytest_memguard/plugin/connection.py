@@ -98,7 +98,12 @@ class Connection:
                 ) from None
         lock = os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            except OSError as error:  # some network file systems, a seccomp filter
+                raise MemguardError(
+                    f"{self._folder} cannot be locked ({error.strerror}): point TMPDIR to another folder"
+                ) from error
             path = os.path.join(self._folder, "guard")
             try:
                 self.join(path)

@@ -113,7 +113,7 @@ class OwnMemory:
 
     def largest_child(self) -> int:
         """Return the peak of the largest child that was ever waited for."""
-        return self._getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * MAXRSS_UNIT
+        return self._maxrss(resource.RUSAGE_CHILDREN)
 
     def something_forked(self) -> bool:
         """Return whether a process was started on this machine since the last question; True where nobody knows."""
@@ -144,21 +144,29 @@ class OwnMemory:
             except (OSError, ValueError):
                 pass
             self._statm.renew()  # closed by a test, or somebody else's file
-        return self._getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_UNIT
+        return self._maxrss(resource.RUSAGE_SELF)
 
     def _read_peak(self) -> int:
         if self._peak_of_status:
             peak = self._read_status()
             if peak > 0:
                 return peak
-        return self._getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_UNIT
+        return self._maxrss(resource.RUSAGE_SELF)
+
+    def _maxrss(self, who: int) -> int:
+        """Return what getrusage(2) says; 0 where a seccomp filter forbids it."""
+        try:
+            return self._getrusage(who).ru_maxrss * MAXRSS_UNIT
+        except OSError:
+            return 0
 
     def _can_reset(self) -> bool:
         """Reset the peak, and find out which figure follows: getrusage(2) also keeps what was before exec."""
         if not self._reset():
             return False
         follows = self._read_status()
-        self._peak_of_status = self._getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_UNIT > follows + WORTH_RESETTING
+        since_start = self._maxrss(resource.RUSAGE_SELF)
+        self._peak_of_status = not 0 < since_start <= follows + WORTH_RESETTING
         return follows > 0
 
     def _read_status(self) -> int:

@@ -37,6 +37,7 @@ SWAP_LOOK = 0.1  # seconds between two looks at each member's VmSwap: 10-20 us a
 FEW_PIDS = 64  # looking up so many (3-15 us each) is cheaper than listing /proc (150-600 us)
 LIST_EVERY = 2.0  # seconds
 SPARE_HANDLES = 3  # to find out who a new member is, two files are open at a time, and a listing needs its own
+USUAL_DESCRIPTORS = 1024  # where a seccomp filter keeps the limit from us
 SPARE_DESCRIPTORS = 64  # left for the log, pipes, smaps_rollup and pidfds
 SORT_WORTH = 16 << 20  # bytes of mapped pages that may count as shared memory though they are a file's ...
 SORT_WORTH_SHARP = 256 << 10  # ... and where it makes a difference: a process without files has 100 KB of them
@@ -455,8 +456,9 @@ class LinuxReader:
 
 def _raise_descriptor_limit() -> int:
     """Raise this process's soft limit of open files to the hard one; return what holds now."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft = USUAL_DESCRIPTORS
     try:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     except (OSError, ValueError):
         return soft
@@ -499,8 +501,9 @@ def _kcmp_same_map(first: int, second: int) -> bool | None:
     """Return whether two processes share one memory map, None where the kernel will not say."""
     import ctypes  # late: the guard's memory
 
-    number = _KCMP_NUMBERS.get(os.uname().machine)
-    if number is None:
+    try:
+        number = _KCMP_NUMBERS[os.uname().machine]
+    except (KeyError, OSError):
         return None
     answer = ctypes.CDLL(None).syscall(number, first, second, _KCMP_VM, 0, 0)
     return None if answer < 0 else answer == 0

@@ -11,6 +11,7 @@ import fcntl
 import mmap
 import os
 import sys
+from errno import ENOSYS
 from struct import Struct
 
 from pytest_memguard.errors import ReadError
@@ -83,11 +84,12 @@ class SharedPage:
     def __init__(self, descriptor: int | None = None) -> None:
         """Map the page; the descriptor may be closed afterwards. Raises ReadError when it is none.
 
-        Who is sent one could be killed by SIGBUS if the sender cut it later: only one whose size is sealed is taken.
+        Who is sent one could be killed by SIGBUS if the sender cut it later: only one whose size is sealed is taken,
+        but where a seccomp filter keeps us from sealing, too.
         """
         try:
             self.descriptor = _create() if descriptor is None else descriptor
-            if sys.platform == "linux" and fcntl.fcntl(self.descriptor, _GET_SEALS) & _SEAL_SIZE != _SEAL_SIZE:
+            if descriptor is not None and not _is_sealed(descriptor) and _can_seal():
                 raise ValueError("its size is not sealed")  # noqa: TRY301 - one place says what failed
             if os.fstat(self.descriptor).st_size != SIZE:  # memory of huge pages has another one
                 raise ValueError(f"it has not {SIZE} bytes")  # noqa: TRY301
@@ -190,12 +192,20 @@ class SharedPage:
 
 def _create() -> int:
     """Return the descriptor of a new page without a name. Raises OSError, ReadError."""
-    if sys.platform != "linux":
-        from pytest_memguard.processes.pid_list import unnamed_file  # late: pytest's start, and only macOS
+    try:
+        return _create_sealed()
+    except OSError:
+        from pytest_memguard.processes.pid_list import unnamed_file  # late: pytest's start (macOS, or a strict filter)
 
         descriptor = unnamed_file()
         os.ftruncate(descriptor, SIZE)
         return descriptor
+
+
+def _create_sealed() -> int:
+    """Return the descriptor of a new page whose size is sealed. Raises OSError where there is nothing of the kind."""
+    if sys.platform != "linux":
+        raise OSError(ENOSYS, os.strerror(ENOSYS))
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("memguard-page", _CLOEXEC_AND_SEALS)
     else:  # a Python that was built with a libc before 2.27
@@ -205,3 +215,19 @@ def _create() -> int:
     os.ftruncate(descriptor, SIZE)
     fcntl.fcntl(descriptor, _ADD_SEALS, _SEAL_SIZE)
     return descriptor
+
+
+def _is_sealed(descriptor: int) -> bool:
+    """Return whether nobody can change its size."""
+    try:
+        return fcntl.fcntl(descriptor, _GET_SEALS) & _SEAL_SIZE == _SEAL_SIZE
+    except OSError:  # of another kind
+        return False
+
+
+def _can_seal() -> bool:
+    try:
+        os.close(_create_sealed())
+    except OSError:
+        return False
+    return True

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from errno import EPERM
 
 from pytest_memguard.environ import LIFELINE
 from pytest_memguard.errors import MemguardError
@@ -112,14 +113,21 @@ def _changes(watch_filter: _Filter, stop: threading.Event) -> Iterator[AbstractS
             rust_timeout=int(CHECK * 1000),
         )
     except PermissionError as error:
+        if error.errno == EPERM:
+            raise _unwatchable(error) from error  # not of a folder (EACCES): a seccomp filter forbids inotify(7)
         # With ignore_permission_denied=True watchfiles (1.3) goes on, but watches hardly anything.
         raise MemguardError(
             f"--watch cannot watch this folder: {error}; make it readable, or watch a folder without it"
         ) from error
     except (OSError, RuntimeError) as error:  # some are of a private type
-        raise MemguardError(
-            f"--watch cannot watch this folder: {error}; on Linux, `sysctl fs.inotify` shows how much may be watched"
-        ) from error
+        raise _unwatchable(error) from error
+
+
+def _unwatchable(error: Exception) -> MemguardError:
+    return MemguardError(
+        f"--watch cannot watch this folder: {error}; on Linux, `sysctl fs.inotify` shows how much may be watched; "
+        "with WATCHFILES_FORCE_POLLING=1 the files are looked at again and again instead"
+    )
 
 
 class _Filter:

@@ -97,6 +97,11 @@ def with_signals(ignored: Iterable[int], blocked: Iterable[int]) -> list[str]:
     return [sys.executable, "-c", WITH_SIGNALS, json.dumps([list(ignored), list(blocked)])]
 
 
+def without_calls(error: str, calls: str, *words: object) -> list[str]:
+    """Return the words that start a program for which these system calls fail; see without_calls.py."""
+    return [sys.executable, str(ROOT / "tests" / "helpers" / "without_calls.py"), error, calls, *map(str, words)]
+
+
 def find_bun() -> str | None:
     """Return the path of bun, None when there is none."""
     cached = ROOT / ".cache" / "bun" / "node_modules" / ".bin" / "bun"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 from processes import MEMGUARD_TEST, as_root, json_lines, linux, program, python, wait_for, wait_until_gone
-from runs import with_signals
+from runs import with_signals, without_calls
 from terminals import Terminal
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def test_a_change_runs_the_command_again(memguard: Memguard, project: Path) -> N
     assert result.status in (3, 128 + signal.SIGTERM)
 
 
+@linux
 def test_how_a_run_ended_is_known_where_children_are_ignored(memguard: Memguard, project: Path) -> None:
     prefix = [*with_signals([signal.SIGCHLD], [signal.SIGTERM]), *MEMGUARD_TEST]
     run = memguard.start_as(prefix, "--watch", *SIGNALS, cwd=project)
@@ -73,6 +74,13 @@ def test_how_a_run_ended_is_known_where_children_are_ignored(memguard: Memguard,
     result = run.wait()
     assert "memguard: ended with exit status 2; waiting for a change" in result.err
     assert result.out == "".join(f"Sig{name}:\t{1 << number - 1:016x}\n" for name, number in (("Blk", 15), ("Ign", 17)))
+
+
+@linux
+def test_what_watching_needs_is_told_where_a_filter_forbids_it(memguard: Memguard, project: Path) -> None:
+    prefix = without_calls("EPERM", "inotify_init1", *MEMGUARD_TEST)
+    result = memguard.start_as(prefix, "--watch", "true", cwd=project).wait()
+    assert (result.status, "WATCHFILES_FORCE_POLLING" in result.own) == (125, True)
 
 
 def test_a_change_ends_a_command_that_still_runs(memguard: Memguard, project: Path) -> None:

@@ -129,7 +129,11 @@ def _about(run: Run) -> dict[str, Any]:
 
 def _where_and_when() -> dict[str, str]:
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return {"host": os.uname().nodename, "timestamp": stamp}
+    try:
+        host = os.uname().nodename
+    except OSError:  # a seccomp filter keeps it from us
+        host = ""
+    return {"host": host, "timestamp": stamp}
 
 
 def _of_snapshot(snapshot: Snapshot) -> dict[str, Any]:

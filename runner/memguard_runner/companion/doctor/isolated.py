@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 from multiprocessing import Pipe
 from typing import TYPE_CHECKING
 
@@ -53,7 +54,8 @@ def examine(check: Check, context: CheckContext, seconds: float = SECONDS) -> li
 def _be_the_check(check: Check, context: CheckContext, writing: Connection) -> None:
     """Look, tell, and end. Never returns."""
     try:
-        os.setpgid(0, 0)  # so that what the check starts can be ended with it
+        with suppress(OSError):  # a seccomp filter may forbid it
+            os.setpgid(0, 0)  # so that what the check starts can be ended with it
         try:
             findings = check.examine(context)
         except BaseException as error:

@@ -27,6 +27,7 @@ from pytest_memguard.errors import MemguardError, printable
 from pytest_memguard.events import BREACH, FINISHED, MEMORY
 from pytest_memguard.processes import readers
 from pytest_memguard.processes.model import ENDED, Member
+from pytest_memguard.processes.subreaper import become_subreaper
 
 from . import selftest_tree
 from .findings import Finding, ok, problem
@@ -111,8 +112,9 @@ def _options(folder: str) -> list[str]:
 
 
 def _tree(folder: str, reader_name: str) -> list[str]:
-    """Return the tree's words. The portable reader knows a daemon by the environment that it was given."""
-    environment = selftest_tree.CLEARED if reader_name == readers.LINUX else selftest_tree.KEPT
+    """Return the tree's words. Who is no subreaper knows a daemon by the environment that it was given."""
+    adopts = reader_name == readers.LINUX and become_subreaper()
+    environment = selftest_tree.CLEARED if adopts else selftest_tree.KEPT
     return [sys.executable, "-I", "-S", str(selftest_tree.__file__), "root", folder, environment]
 
 
