@@ -16,7 +16,7 @@ from pytest_memguard.session_guard.protocol import Done, Goodbye, Hello
 from pytest_memguard.session_guard.shared_page import SharedPage
 from pytest_memguard.units import Limit
 
-from . import spawn_hook
+from . import orphans, spawn_hook
 from .connection import Connection, ConnectionLost, OtherVersion, folder_of, is_own, this_host
 
 TYPE_CHECKING = False
@@ -53,6 +53,7 @@ class GuardClient:
         self.page = SharedPage()
         self.reported = 0  # of the breaches that the page counts, those that were asked for
         self.spawn_hook: spawn_hook.SpawnHook | None = None
+        self.orphans: orphans.Orphans | None = None
         self._guard_pid = 0
         self._look_after_guard_at = 0
         self._was_subreaper = True
@@ -89,7 +90,9 @@ class GuardClient:
         if guard is not None and guard.reader == readers.LINUX:
             self._was_subreaper = subreaper.is_subreaper()
             # Every orphan stays below the pytest process it comes from, whatever it clears, closes or calls.
-            subreaper.become_subreaper()
+            if subreaper.become_subreaper() and not self._was_subreaper:
+                self.orphans = orphans.Orphans(self.page)
+                orphans.watch(self.orphans)
         self.page.close_descriptor()
         self._watch_for_spawns()
 
@@ -100,6 +103,7 @@ class GuardClient:
         except ConnectionLost:
             pass  # whoever is left of the session starts no other guard now
         spawn_hook.watch(None)
+        orphans.watch(None)
         if self.spawn_hook is not None and self.spawn_hook.is_clamped():
             self.spawn_hook.lift()
         if not self._was_subreaper:
@@ -163,6 +167,8 @@ class GuardClient:
         page = SharedPage()
         page.show_what(self.page)
         self.page, self.reported = page, 0
+        if self.orphans is not None:
+            self.orphans.page = page
         before, guard_before = self.connection, self._guard_pid
         self.connection = self._new_connection()
         before.close()

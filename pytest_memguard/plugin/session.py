@@ -136,6 +136,8 @@ class Session:
     def end_phase(self, item: pytest.Item, call: pytest.CallInfo[None]) -> TestFailure | None:
         """Look whether a limit was passed in the phase that is over. A test fails once, whatever follows."""
         test, client = self.test, self.client
+        if client.orphans is not None:  # where the test has replaced the handler of SIGURG
+            client.orphans.collect()
         is_refused = (
             client.spawn_hook is not None and call.excinfo is not None and isinstance(call.excinfo.value, MemoryError)
         )
@@ -392,6 +394,8 @@ class Session:
     def _interrupted(self, _number: int, _frame: object) -> None:
         """Handle SIGURG: raise inside the test, when the guard means this one and it still runs."""
         __tracebackhide__ = True
+        if self.client.orphans is not None:
+            self.client.orphans.collect()
         if self._getpid() != self._process or self.test.phase == shared_page.IDLE:
             return
         self._is_interrupted = self.client.page.guard_state().raise_for == self.test.number

@@ -19,6 +19,7 @@ class Ownership:
     def __init__(self, tree: Tree, reader: Reader) -> None:
         self.processes: dict[int, PytestProcess] = {}
         self.ended: list[PytestProcess] = []
+        self.first_parents: dict[Member, int] = {}  # pids, as they were when each was seen first
         self._tree = tree
         self._reader = reader
         self._owners: dict[Member, PytestProcess] = {}
@@ -43,6 +44,7 @@ class Ownership:
 
     def member_added(self, member: Member) -> None:
         """Give a new member to the pytest process that it comes from."""
+        self.first_parents.setdefault(member, member.parent)
         owner = self._owner_of(member)
         if owner is None:
             return
@@ -54,6 +56,7 @@ class Ownership:
     def member_gone(self, member: Member) -> None:
         """Forget a member that is gone; a pytest process among them is remembered."""
         self._disown(member)
+        self.first_parents.pop(member, None)
         process = self.processes.get(member.pid)
         if process is not None and process.member is member:
             process.is_gone = True

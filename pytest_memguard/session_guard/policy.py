@@ -11,6 +11,7 @@ from pytest_memguard.processes.model import ENDED
 from pytest_memguard.units import UNLIMITED
 
 from . import escalation, shared_page
+from .ended_orphans import EndedOrphans
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class PytestPolicy:
         self._limit = limit
         self._answer = answer
         self._own_tree = own_tree
+        self._ended_orphans = EndedOrphans(assembly, ownership)
         self._strikes = 0  # times the machine ran short, since it had enough last
 
     def look(self, reading: Reading) -> None:
@@ -74,6 +76,7 @@ class PytestPolicy:
             self._note_peaks(process)
             if process.is_acted_on:
                 actions.step(process, total)
+        self._ended_orphans.look()
         if total <= limit.now:
             actions.is_muted = False
             if not actions.is_acting():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 from . import escalation, shared_page
@@ -31,6 +32,8 @@ class PytestProcess:
         self.page = page
         self.data_limit = data_limit
         self.session = session
+        self._system_sessions: set[int] = set()
+        self.system_sessions()
         self.accounting = Accounting(member)
         self.test = TestState()
         self.started_by: dict[Member, str] = {}  # subprocess -> the test that ran when it was first seen
@@ -79,6 +82,14 @@ class PytestProcess:
             self.started_by[member] = ""
         else:
             self.started_by[member] = test.name
+
+    def system_sessions(self) -> set[int]:
+        """Return the numbers of the sessions it was in: of what it starts only the leader of a session has another."""
+        try:
+            self._system_sessions.add(os.getsid(self.member.pid))
+        except OSError:
+            pass
+        return self._system_sessions
 
     def forget(self, member: Member) -> None:
         """Drop a subprocess that is gone."""

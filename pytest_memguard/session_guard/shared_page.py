@@ -36,6 +36,8 @@ _NAME_AT = 128
 _GUARD = Struct("<QQQQQQQ")  # number of breaches, raise for, total, others, headroom, snapshots, looks
 _GUARD_AT = 4096
 _OTHERS_AT = _GUARD_AT + 24
+_ENDED_AT = _GUARD_AT + 128  # how many orphans have ended, and each pid x 2, + 1 for one that surely was adopted
+MOST_ENDED = 400
 _WORD = Struct("<Q")
 
 # Of Linux' fcntl.h and memfd_create(2): a Python that was built with an old libc lacks the names.
@@ -162,6 +164,16 @@ class SharedPage:
         """Return what the guard saw last."""
         return GuardState(self._unpack_guard(self._page, _GUARD_AT))
 
+    def has_ended_orphans(self) -> bool:
+        """Return whether there is somebody to collect."""
+        return self._unpack_word(self._page, _ENDED_AT) != (0,)
+
+    def ended_orphans(self) -> list[tuple[int, bool]]:
+        """Return the children that have ended: pid, and whether it surely was adopted."""
+        (count,) = self._unpack_word(self._page, _ENDED_AT)
+        words = [self._unpack_word(self._page, _ENDED_AT + 8 * at)[0] for at in range(1, min(count, MOST_ENDED) + 1)]
+        return [(word >> 1, bool(word & 1)) for word in words]
+
     # -- the guard's half -------------------------------------------------------------------------------------------
 
     def test_state(self) -> TestState:
@@ -188,6 +200,13 @@ class SharedPage:
     def tell(self, state: GuardState) -> None:
         """Write what the guard saw."""
         _GUARD.pack_into(self._page, _GUARD_AT, *state.words())
+
+    def tell_ended(self, ended: list[tuple[int, bool]]) -> None:
+        """Name the children that have ended, MOST_ENDED at most; see `ended_orphans`."""
+        words = [pid << 1 | is_adopted for pid, is_adopted in ended]
+        for at, word in enumerate(words, 1):
+            _WORD.pack_into(self._page, _ENDED_AT + 8 * at, word)
+        _WORD.pack_into(self._page, _ENDED_AT, len(words))
 
 
 def _create() -> int:
