@@ -2,8 +2,9 @@
 
     wait -> who is in the tree -> how much -> decide -> (freeze who will be ended, measure, end) -> tell -> wait
 
-Deciding is in `budget`, `polling` and `termination`, which are pure; acting is in `enforcer`. What comes from outside
-(the command and its signals, the tests inside the tree, whoever is told) has the `interfaces` that are written there.
+Deciding is in `budget`, `polling`, `snapshot_pace` and `termination`, which are pure; acting is in `enforcer`. What
+comes from outside (the command and its signals, the tests inside the tree, whoever is told) has the `interfaces` that
+are written there.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from . import polling
 from .cpu_time import CpuTimeBound
 from .held_files import LEAST
 from .history import FIRST_SPAN, NEW_PEAK, Curve, History, Peak
+from .snapshot_pace import SnapshotPace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,9 +47,6 @@ NAMED_TIMES = 2
 MEASURE_COST_SHARE = 100  # measuring takes at most 1/100 of the time, and only while something changes
 SAME_SIZE = 0.98
 SHOWN_COST_SHARE = 30  # ... 1/30 when the figure is shown to somebody
-CHANGE_TOLD = 0.02  # of the limit, since the last snapshot ...
-CHANGE_GAP = 0.2  # ... and so many seconds ...
-CHANGE_GAPS = 0.02  # ... and so much of the run's age: 3 s, the usual interval, after two and a half minutes
 TELLING_TAKES = 0.005  # seconds, at most: 0.3 ms to describe 10 members, 2 ms to create a file
 WORTH_A_MEASUREMENT = 0.005  # of the limit: a tree that grows by less meanwhile is measured for the record
 CHANGE_WORTH_MEASURING = 0.02  # of RSS, since the last measurement
@@ -89,17 +88,14 @@ class Guard:
         self._enforcer = enforcer
         self._sinks = sinks
         self._host = host
-        self._interval = interval
         self._grace = grace
         self._cpu_time_bound = CpuTimeBound(reader, tree, processors)
         self._speed = polling.plausible_speed(processors)
         self._fastest = self._speed * 8  # a burst between two close looks must not set the pace for ever
         self._started = started
-        self._next_snapshot = started + interval
+        self._pace = SnapshotPace(interval, started)
         self._last: Reading | None = None
         self._commands: dict[tuple[str, ...], str] = {}
-        self._told_at = started
-        self._told_total = 0
         self._warned = False
         self._times_over = 0  # measurements in a row that were above the limit
         self._grows_on = False  # some member does not heed SIGSTOP
@@ -169,7 +165,7 @@ class Guard:
     def _sleep(self, delay: float) -> None:
         """Wait until the next look is due, or something happened."""
         while True:
-            until_snapshot = self._next_snapshot - time.monotonic() if self._sinks else float("inf")
+            until_snapshot = self._pace.next_at - time.monotonic() if self._sinks else float("inf")
             pause = min(delay, self.monitor.due_in(time.monotonic())) if self.monitor is not None else delay
             happened = self._host.wait(max(0.0, min(pause, until_snapshot)))
             if happened or until_snapshot <= pause or self._host.must_end():
@@ -310,7 +306,7 @@ class Guard:
         """Remember a reading that was decided on."""
         share = SHOWN_COST_SHARE if self._sinks.show() else MEASURE_COST_SHARE
         if self._sinks and not reading.measured and self._is_worth_measuring(reading, share):
-            is_new = self._total(reading) > self.peak.total or reading.time >= self._next_snapshot
+            is_new = self._total(reading) > self.peak.total or self._pace.is_due(reading.time)
             if is_new or self._meter.copied(reading, self._tree):
                 self._measure_carefully(reading)
         total = self._total(reading)
@@ -490,14 +486,18 @@ class Guard:
         if not self._warned and self._is_near(reading) and self._has_room(reading):  # a sender takes 1 ms to start
             self._warned = True
             self._sinks.emit(events.WARNING, snapshot=self.snapshot(events.WARNING))
-        if reading.time >= self._next_snapshot:
-            self._next_snapshot = max(self._next_snapshot + self._interval, reading.time)
+        total = self._total(reading)
+        if self._pace.is_due(reading.time):
             self._sinks.emit(events.SNAPSHOT, snapshot=self.snapshot(events.SNAPSHOT))
-        elif not self._is_a_change(reading):
-            return
-        else:
+        elif (
+            self._sinks.wants_changes()
+            and self._pace.is_change(reading.time, total, self._budget.limit)
+            and self._has_room(reading, polling.RUSH)
+        ):
             self._sinks.tell_change(self.snapshot(events.SNAPSHOT))
-        self._told_at, self._told_total = reading.time, self._total(reading)
+        else:
+            return
+        self._pace.told(reading.time, total)
 
     def _is_near(self, reading: Reading) -> bool:
         """Return whether the warn level is reached; an upper bound is no reason for a warning."""
@@ -509,17 +509,6 @@ class Guard:
         if not reading.measured and meter.age(reading.time) >= SHOWN_COST_SHARE * meter.cost(reading.resident):
             self._measure_carefully(reading)
         return reading.measured and budgets.reaches_warning(self._total(reading), self._budget)
-
-    def _is_a_change(self, reading: Reading) -> bool:
-        """Return whether the total changed enough for a snapshot between two: a run may be over before the first.
-
-        Only looks that were taken anyway are asked, so an idle tree costs nothing; and there must be time to write.
-        """
-        now = reading.time
-        if not self._sinks.wants_changes() or now - self._told_at < max(CHANGE_GAP, CHANGE_GAPS * self.elapsed()):
-            return False
-        changed = abs(self._total(reading) - self._told_total) > CHANGE_TOLD * self._budget.limit
-        return changed and self._has_room(reading, polling.RUSH)
 
     def _has_room(self, reading: Reading, speed: float = 0.0) -> bool:
         """Return whether a snapshot can be taken and written before the limit is reached at this speed or more."""
