@@ -12,12 +12,14 @@ from pytest_memguard.config.load import working_directory
 from pytest_memguard.environ import COOKIE, SOCKET
 from pytest_memguard.outputs.log.folder import runs_folder
 from pytest_memguard.processes import readers, subreaper
+from pytest_memguard.session_guard import roll
 from pytest_memguard.session_guard.protocol import Done, Goodbye, Hello
 from pytest_memguard.session_guard.shared_page import SharedPage
 from pytest_memguard.units import Limit
 
 from . import orphans, spawn_hook
 from .connection import Connection, ConnectionLost, OtherVersion, folder_of, is_own, this_host
+from .own_memory import move_up
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ class GuardClient:
         self.spawn_hook: spawn_hook.SpawnHook | None = None
         self.orphans: orphans.Orphans | None = None
         self._guard_pid = 0
+        self._usual: list[int] | None = None  # RLIMIT_DATA before any guard came (soft, hard)
         self._look_after_guard_at = 0
         self._was_subreaper = True
         self._environment_before = os.environ.get(COOKIE)
@@ -93,7 +96,7 @@ class GuardClient:
             if subreaper.become_subreaper() and not self._was_subreaper:
                 self.orphans = orphans.Orphans(self.page)
                 orphans.watch(self.orphans)
-        self.page.close_descriptor()
+        self._enter_roll()
         self._watch_for_spawns()
 
     def close(self, status: int) -> None:
@@ -102,6 +105,7 @@ class GuardClient:
             self.connection.ask(Goodbye(status=status), Done)
         except ConnectionLost:
             pass  # whoever is left of the session starts no other guard now
+        roll.leave(self.connection.folder, self._process)
         spawn_hook.watch(None)
         orphans.watch(None)
         if self.spawn_hook is not None and self.spawn_hook.is_clamped():
@@ -165,7 +169,8 @@ class GuardClient:
     def renew(self, reason: str) -> None:
         """Say once that the guard is gone, and start another."""
         page = SharedPage()
-        page.show_what(self.page)
+        before_page = self.page
+        page.show_what(before_page)
         self.page, self.reported = page, 0
         if self.orphans is not None:
             self.orphans.page = page
@@ -187,7 +192,8 @@ class GuardClient:
         finally:
             if was_subreaper:
                 subreaper.become_subreaper()
-        self.page.close_descriptor()  # the guard has it by now; a test may close ours, and open another in its place
+        before_page.close_descriptor()
+        self._enter_roll()
         self._watch_for_spawns()
 
     def _share(self) -> dict[str, Any]:
@@ -223,11 +229,25 @@ class GuardClient:
             "reader": readers.choose(os.environ),
         }
         hello = Hello(
-            session=shared["session"], worker=self._worker, pid=os.getpid(), **({} if self._worker else shared["death"])
+            session=shared["session"],
+            worker=self._worker,
+            pid=os.getpid(),
+            usual=self._usual,
+            **({} if self._worker else shared["death"]),
         )
         # A worker may have another TMPDIR; on another host, or as another user, it has a guard of its own.
         folder = shared["folder"] if is_same_host and is_own(shared["folder"]) else folder_of(shared["session"])
         return Connection(folder, facts, self._plan, self.page, hello)
+
+    def _enter_roll(self) -> None:
+        """Let a guard that takes the place of this one know this process: it may be busy with a test then."""
+        guard = self.connection.guard
+        if guard is None or self.joined:  # nothing takes the place of a guard around pytest
+            self.page.close_descriptor()
+            return
+        self._usual = self.connection.hello.usual = guard.usual
+        self.page.descriptor = move_up(self.page.descriptor)
+        roll.enter(self.connection.folder, self.connection.hello, self.page)
 
     def _watch_for_spawns(self) -> None:
         guard = self.connection.guard

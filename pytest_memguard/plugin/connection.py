@@ -51,17 +51,17 @@ class OtherVersion(ConnectionLost):
 
 
 class Connection:
-    """A connection to the guard. `facts` and `plan` are what a guard has to know to be started."""
+    """A connection to the guard that listens in `folder`; `facts` and `plan` are what one must know to be started."""
 
     def __init__(
         self, folder: str, facts: dict[str, Any], plan: Settings, page: SharedPage, hello: protocol.Hello
     ) -> None:
         self.guard: protocol.GuardFacts | None = None  # the answer to hello
-        self._folder = folder
+        self.folder = folder
         self._facts = facts
         self._plan = plan
         self._page = page
-        self._hello = hello
+        self.hello = hello
         self._socket: socket.socket | None = None
         self._identity: tuple[int, int] | None = None
         self._buffer = b""
@@ -76,7 +76,7 @@ class Connection:
             fresh.settimeout(CONNECTING)
             fresh.connect(path)
             rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", self._page.descriptor))
-            fresh.sendmsg([encode(self._hello.to_json())], [rights])
+            fresh.sendmsg([encode(self.hello.to_json())], [rights])
         except OSError:
             fresh.close()
             raise
@@ -90,21 +90,19 @@ class Connection:
     def find_or_start(self) -> None:
         """Join the guard of this session on this host; start it if there is none. Raises MemguardError, OSError."""
         try:
-            os.mkdir(self._folder, 0o700)
+            os.mkdir(self.folder, 0o700)
         except FileExistsError:
-            if os.stat(self._folder).st_uid != os.getuid():
-                raise MemguardError(
-                    f"{self._folder} belongs to somebody else: point TMPDIR to another folder"
-                ) from None
-        lock = os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC)
+            if os.stat(self.folder).st_uid != os.getuid():
+                raise MemguardError(f"{self.folder} belongs to somebody else: point TMPDIR to another folder") from None
+        lock = os.open(self.folder, os.O_RDONLY | os.O_CLOEXEC)
         try:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX)
             except OSError as error:  # some network file systems, a seccomp filter
                 raise MemguardError(
-                    f"{self._folder} cannot be locked ({error.strerror}): point TMPDIR to another folder"
+                    f"{self.folder} cannot be locked ({error.strerror}): point TMPDIR to another folder"
                 ) from error
-            path = os.path.join(self._folder, "guard")
+            path = os.path.join(self.folder, "guard")
             try:
                 self.join(path)
             except OSError:

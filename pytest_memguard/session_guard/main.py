@@ -26,6 +26,7 @@ from pytest_memguard.processes.model import ENDED
 from pytest_memguard.system.oom_killer import KernelKills, restore_score
 from pytest_memguard.unix_socket import remove
 
+from . import roll
 from .attach import serve_sessions
 from .host import PytestHost
 
@@ -58,6 +59,7 @@ def main() -> None:
         Console().line(f"internal error in the guard process: {type(error).__name__}: {error}; please report it")
         raise
     finally:
+        roll.clear(os.path.dirname(str(facts["path"])))
         remove(str(facts["path"]))
 
 
@@ -90,6 +92,7 @@ def guard_session(facts: dict[str, Any], settings: Settings) -> None:
     )
     listening = socket.socket(fileno=LISTENING)
     server = serve_sessions(assembly, listening=listening, poller=host.poller, kernel=kernel, own_tree=True)
+    server.restore(os.path.dirname(str(facts["path"])))
     host.serve(server)
     guard = assembly.guard
     guard.run()

@@ -87,11 +87,19 @@ def _read_name(facts: dict[str, Any], key: str) -> str:
     return value
 
 
+def _read_limits(facts: dict[str, Any], key: str) -> list[int]:
+    limits = read_wholes(facts, key)
+    if len(limits) != 2:
+        raise ValueError(f"{key}: expected two limits")
+    return limits
+
+
 class Hello(Opening, Operation):
     """Who I am: the name of the session, and of the xdist worker ("" for none).
 
     `pid` counts where the socket does not tell. Of the session's first process: pytest's root folder, and where it is
     to be written how the session died ("" for nowhere): the folder `cache`, the file `junit` from the file `spool`.
+    `usual` is what GuardFacts told of a guard before this one, which may have left another RLIMIT_DATA.
     """
 
     op = "hello"
@@ -102,6 +110,7 @@ class Hello(Opening, Operation):
     cache: str = field(_read_name, default="")
     junit: str = field(_read_name, default="")
     spool: str = field(_read_name, default="")
+    usual: list[int] | None = field(_read_limits, default=None)
 
 
 class Mark(Operation):

@@ -12,7 +12,7 @@ from pytest_memguard.errors import ReadError
 from pytest_memguard.jsonline import JsonObject, encode
 from pytest_memguard.processes.model import ENDED
 
-from . import protocol
+from . import protocol, roll
 from .breach_facts import by_size
 from .data_limit import data_limit_of
 from .pytest_process import PytestProcess
@@ -203,19 +203,32 @@ class Server:
         page = SharedPage(connection.page_descriptor)
         page.close_descriptor()
         connection.page_descriptor = -1
+        connection.process, connection.session = self._take_in(member, hello, page)
+        return self._guard_facts(connection.process)
+
+    def restore(self, folder: str) -> None:
+        """Take in whom a guard before this one has watched: who is busy with a test has not noticed yet."""
+        for hello, page in roll.read(folder):
+            member = self._member(hello.pid, hello.session)
+            if member is not None:
+                self._take_in(member, hello, page)
+
+    def _take_in(self, member: Member, hello: protocol.Hello, page: SharedPage) -> tuple[PytestProcess, SessionState]:
+        pid = member.pid
         session = self.sessions.find(hello)
         process = self.ownership.processes.get(pid)
         if process is not None and process.member is member:  # it lost its connection: nothing else has changed
             process.page = page
         else:
             data_limit = data_limit_of(self._reader, pid)
+            if data_limit is not None and hello.usual is not None:
+                data_limit.usual = hello.usual[0], hello.usual[1]
             process = PytestProcess(member, name=hello.worker, page=page, data_limit=data_limit, session=session.name)
             self.ownership.register(process)
         # The goodbye of a root ends a guard that is its session's: no subprocess of a test can be one.
         if session.root is None and not hello.worker and (not self._own_tree or pid == self._run.pid):
             session.root = process
-        connection.process, connection.session = process, session
-        return self._guard_facts(process)
+        return process, session
 
     def _guard_facts(self, process: PytestProcess) -> protocol.GuardFacts:
         run = self._run

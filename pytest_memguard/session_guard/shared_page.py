@@ -17,6 +17,7 @@ from struct import Struct
 from pytest_memguard.errors import ReadError
 
 SIZE = 8192
+PAGE = "memguard-page"  # what it is called where the system names it
 NAME_ROOM = 3900  # bytes of a test's name; a longer one loses its end
 
 # What a test process does.
@@ -39,6 +40,7 @@ _OTHERS_AT = _GUARD_AT + 24
 _ENDED_AT = _GUARD_AT + 128  # how many orphans have ended, and each pid x 2, + 1 for one that surely was adopted
 MOST_ENDED = 400
 _WORD = Struct("<Q")
+_fstat = os.fstat  # a test may replace it
 
 # Of Linux' fcntl.h and memfd_create(2): a Python that was built with an old libc lacks the names.
 _ADD_SEALS, _GET_SEALS = 1033, 1034
@@ -101,6 +103,7 @@ class SharedPage:
                 self._page = mmap.mmap(self.descriptor, SIZE)
         except (AttributeError, OSError, ValueError) as error:
             raise ReadError(f"cannot share a page of memory with the guard: {error}") from error
+        self._identity = _identity(self.descriptor)
         self._sequence = 0
         self._seen = TestState()
         self._pack_test = _TEST.pack_into
@@ -109,10 +112,15 @@ class SharedPage:
         self._unpack_guard = _GUARD.unpack_from
 
     def close_descriptor(self) -> None:
-        """Close the descriptor; the page stays."""
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
-            self.descriptor = -1
+        """Close the descriptor, if it is still ours; the page stays."""
+        descriptor, self.descriptor = self.descriptor, -1
+        try:
+            if (
+                descriptor >= 0 and _identity(descriptor) == self._identity
+            ):  # a test may have closed it, and opened another
+                os.close(descriptor)
+        except OSError:
+            pass
 
     def close(self) -> None:
         """Give the page back."""
@@ -209,6 +217,11 @@ class SharedPage:
         _WORD.pack_into(self._page, _ENDED_AT, len(words))
 
 
+def _identity(descriptor: int) -> tuple[int, int]:
+    facts = _fstat(descriptor)
+    return facts.st_dev, facts.st_ino
+
+
 def _create() -> int:
     """Return the descriptor of a new page without a name. Raises OSError, ReadError."""
     try:
@@ -226,11 +239,11 @@ def _create_sealed() -> int:
     if sys.platform != "linux":
         raise OSError(ENOSYS, os.strerror(ENOSYS))
     if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("memguard-page", _CLOEXEC_AND_SEALS)
+        descriptor = os.memfd_create(PAGE, _CLOEXEC_AND_SEALS)
     else:  # a Python that was built with a libc before 2.27
         import ctypes  # late: pytest's start, 3 ms
 
-        descriptor = ctypes.CDLL(None).memfd_create(b"memguard-page", _CLOEXEC_AND_SEALS)
+        descriptor = ctypes.CDLL(None).memfd_create(PAGE.encode(), _CLOEXEC_AND_SEALS)
     os.ftruncate(descriptor, SIZE)
     fcntl.fcntl(descriptor, _ADD_SEALS, _SEAL_SIZE)
     return descriptor

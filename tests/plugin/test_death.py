@@ -175,6 +175,37 @@ def test_workers_replace_a_guard_that_was_killed_by_one(sessions: Sessions) -> N
     assert len(only) == 1
 
 
+def test_a_guard_that_takes_the_place_of_a_killed_one_knows_workers_that_have_not_noticed(sessions: Sessions) -> None:
+    sessions.write(
+        "test_one.py",
+        """
+        import os, hogs
+        def test_kills_the_guard():
+            hogs.wait_for(lambda: os.path.exists("holding"))
+            (guard,) = hogs.guards()
+            os.kill(guard, 9)
+            hogs.wait_for(lambda: guard not in hogs.guards())
+        def test_leaks():
+            try: hogs.private(400)
+            finally: open("leaked", "w").close()
+        """,
+    )
+    sessions.write(
+        "test_two.py",
+        """
+        import os, hogs
+        held = []
+        def test_takes(): held.extend(hogs.private(200))
+        def test_waits():
+            open("holding", "w").close()
+            hogs.wait_for(lambda: os.path.exists("leaked"))
+        """,
+    )
+    result = sessions.run("--mem-limit=450", "-n2", "--dist=loadfile")
+    assert result.counts == {"failed": 1, "passed": 3}, result
+    assert "memory limit 450 MB (--mem-limit) passed" in result.out
+
+
 def test_what_detached_while_no_guard_lived_is_ended_all_the_same(sessions: Sessions) -> None:
     sessions.write(
         "test_one.py",
