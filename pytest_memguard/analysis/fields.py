@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from pytest_memguard.events import RunningTest
 from pytest_memguard.units import MB
 
-from .model import ProcessMemory, TestMoment
+from .model import ProcessMemory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,14 +77,14 @@ def processes(value: object) -> tuple[ProcessMemory, ...]:
     return tuple(sorted(found, key=lambda held: -held.size))
 
 
-def tests(line: dict[str, Any]) -> Iterator[TestMoment]:
+def tests(line: dict[str, Any]) -> Iterator[RunningTest]:
     """Return the tests that ran at the moment of a line."""
     if isinstance(line.get("test"), str):
-        yield TestMoment(text(line["test"]), text(line.get("worker")), amount(line.get("testAddedMB")) or 0)
+        yield RunningTest(text(line["test"]), text(line.get("worker")), amount(line.get("testAddedMB")) or 0)
     others = line.get("otherTests")
     for other in others[:MOST_NAMED] if isinstance(others, list) else ():
         if isinstance(other, dict) and isinstance(other.get("test"), str):
-            yield TestMoment(text(other["test"]), text(other.get("worker")), amount(other.get("addedMB")) or 0)
+            yield RunningTest(text(other["test"]), text(other.get("worker")), amount(other.get("addedMB")) or 0)
 
 
 def curve(value: object) -> list[tuple[float, int]]:

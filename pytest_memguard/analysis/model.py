@@ -18,17 +18,6 @@ class ProcessMemory:
 
 
 @dataclass(frozen=True, slots=True)
-class TestMoment:
-    """A test that was running in a snapshot: what it had added by then. `worker` is "" without xdist."""
-
-    __test__ = False  # pytest collects classes named Test*
-
-    name: str
-    worker: str
-    added: int
-
-
-@dataclass(frozen=True, slots=True)
 class Point:
     """A snapshot: `elapsed` since the command started, `total` held by all, the largest by name, the rest summed."""
 
@@ -39,14 +28,14 @@ class Point:
     event: str
     processes: tuple[ProcessMemory, ...] = ()
     others: int = 0  # bytes held by those that are not named
-    tests: tuple[TestMoment, ...] = ()
+    tests: tuple[events.RunningTest, ...] = ()
 
 
 @dataclass(slots=True)
 class TestPeak:
     """The most that was seen of one test."""
 
-    __test__ = False
+    __test__ = False  # pytest collects classes named Test*
 
     name: str
     worker: str
@@ -85,6 +74,9 @@ class RunFacts:
     points: list[Point] = field(default_factory=list)
     curve: list[Point] = field(default_factory=list)  # the highest of each span of time, without names
     tests: dict[tuple[str, str], TestPeak] = field(default_factory=dict)  # by name and worker
+    # Of a kept log:
+    number: int = 0  # 1 is the newest
+    state: str = ""  # ended, running, or no end: the guard was killed, or the machine stopped
 
     def snapshots(self) -> list[Point]:
         """Return the points at which the tree ran; `started` and `finished` tell of none."""

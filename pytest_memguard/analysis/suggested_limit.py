@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from .model import RunFacts
-    from .past_runs import PastRun
 
 BASE_MARGIN = 0.15  # of the largest peak: the next run sees other data
 FEW_RUNS_MARGIN = 0.35  # ... and so much more divided by the number of runs: one run says little about the next
@@ -73,7 +72,7 @@ class Advice:
         return sentences
 
 
-def advise(runs: Iterable[PastRun | RunFacts], key: Callable[[str], str | None]) -> tuple[list[Advice], int]:
+def advise(runs: Iterable[RunFacts], key: Callable[[str], str | None]) -> tuple[list[Advice], int]:
     """Return advice for each command, by `key` of the run's command, and how many runs have no key or no figure."""
     groups: dict[str, Advice] = {}
     left_out = 0

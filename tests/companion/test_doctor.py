@@ -407,7 +407,11 @@ def test_a_command_that_does_not_guard_fails_the_self_test_and_the_tree_is_ended
 def test_a_command_that_forgets_the_daemon_fails_the_self_test_by_its_name(companion, programs):
     ends_all_but_the_daemon = """
 "$@" &
-while [ ! -e "$6/go" ]; do sleep 0.01; done
+noted=0
+while [ $noted -lt 3 ]; do
+    sleep 0.01
+    noted=$(cat "$6/members" | { n=0; while read -r _; do n=$((n + 1)); done; echo $n; })
+done
 while read -r role pid; do
     if [ "$role" = daemon ]; then kill -STOP "$pid"; else kill -KILL "$pid"; fi
 done < "$6/members"

@@ -14,6 +14,8 @@ from pytest_memguard.analysis import past_runs
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pytest_memguard.analysis.model import RunFacts
+
 __all__ = ["make_sessions"]
 
 PASSES = "def test_one(): pass\n"
@@ -24,15 +26,15 @@ HOLDS = """
 
 
 @pytest.fixture
-def runs(sessions: Sessions) -> Callable[[], list[past_runs.PastRun]]:
+def runs(sessions: Sessions) -> Callable[[], list[RunFacts]]:
     """What was kept of `sessions`, in a state folder of their own."""
     state = str(sessions.folder / "state")
     sessions.environ["XDG_STATE_HOME"] = state
     return lambda: past_runs.read({"XDG_STATE_HOME": state}).runs
 
 
-def lines_of(run: past_runs.PastRun) -> list[dict[str, Any]]:
-    with open(run.path) as file:
+def lines_of(run: RunFacts) -> list[dict[str, Any]]:
+    with open(run.log) as file:
         return [json.loads(line) for line in file]
 
 

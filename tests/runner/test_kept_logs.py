@@ -22,6 +22,8 @@ from pytest_memguard.outputs.log.folder import is_name, name_for, prune, runs_fo
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pytest_memguard.analysis.model import RunFacts
+
 HOG = program("hog.py", "--mb", 200, "--rate", 300)
 HOLD = program("hog.py", "--mb", 5, "--hold", "--ready", "ready")
 
@@ -33,7 +35,7 @@ class KeptLogs:
         self.state = state
         self.folder = state / "memguard" / "runs"
 
-    def __call__(self) -> list[past_runs.PastRun]:
+    def __call__(self) -> list[RunFacts]:
         return past_runs.read({"XDG_STATE_HOME": str(self.state)}).runs
 
     def names(self) -> list[str]:

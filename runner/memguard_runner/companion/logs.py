@@ -32,7 +32,7 @@ def find(words: Sequence[str]) -> dict[str, str]:
             raise MemguardError(
                 "no past run is known: run `memguard-test COMMAND` first, or name a log (memguard report LOG)"
             )
-        return {runs[0].path: _label(runs[0].path)}
+        return {runs[0].log: _label(runs[0].log)}
     found: dict[str, str] = {}
     for word in words:
         if os.path.isdir(word):

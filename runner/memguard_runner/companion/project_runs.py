@@ -11,11 +11,11 @@ from pytest_memguard.config.files import is_below
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_memguard.analysis.past_runs import PastRun
+    from pytest_memguard.analysis.model import RunFacts
     from pytest_memguard.config.tables import ConfigFile
 
 
-def project_runs(root: str) -> list[PastRun]:
+def project_runs(root: str) -> list[RunFacts]:
     """Return the past runs that were started in a folder or below it, the newest first. Raises MemguardError."""
     return [each for each in past_runs.read().runs if is_below(each.directory, root)]
 

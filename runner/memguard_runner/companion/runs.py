@@ -18,13 +18,14 @@ from pytest_memguard.errors import UsageError
 from pytest_memguard.outputs.console import Console
 from pytest_memguard.outputs.log.folder import trouble
 from pytest_memguard.processes.command_line import printable, shorten
-from pytest_memguard.units import MB, UNLIMITED, counted, format_seconds, format_size, megabytes
+from pytest_memguard.units import counted, format_seconds, format_size, megabytes
 
 from .terminal.screen import columns, cut
 from .terminal.table import Column, table
 
 if TYPE_CHECKING:
-    from pytest_memguard.analysis.past_runs import PastRun, PastRuns
+    from pytest_memguard.analysis.model import RunFacts
+    from pytest_memguard.analysis.past_runs import PastRuns
 
 SHOWN = 20
 COLUMNS = (Column("#", right=True), Column("STARTED"), Column("VERDICT"), Column("PEAK", right=True),
@@ -70,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
     return exit_status.OK
 
 
-def as_json(each: PastRun) -> dict[str, Any]:
+def as_json(each: RunFacts) -> dict[str, Any]:
     """Return a run with the log's names and units."""
     return {
         "number": each.number,
@@ -82,20 +83,15 @@ def as_json(each: PastRun) -> dict[str, Any]:
         "exitStatus": each.exit_status,
         "peakMB": megabytes(each.peak),
         "peakCommand": each.peak_command,
-        "thresholdMB": megabytes(each.limit) if has_limit(each) else None,
+        "thresholdMB": megabytes(each.limit) or None,
         "limitSource": each.limit_source,
         "durationSeconds": each.duration,
         "run": each.identifier,
-        "log": each.path,
+        "log": each.log,
     }
 
 
-def has_limit(each: PastRun) -> bool:
-    """Return whether the tree as a whole had a limit: a pytest session may have one for each test only."""
-    return each.limit < UNLIMITED - MB
-
-
-def _table(runs: list[PastRun], here: str, width: int) -> list[str]:
+def _table(runs: list[RunFacts], here: str, width: int) -> list[str]:
     if not runs:
         return []
     rows = [
@@ -104,7 +100,7 @@ def _table(runs: list[PastRun], here: str, width: int) -> list[str]:
             time.strftime("%Y-%m-%d %H:%M", time.localtime(each.started)),
             _verdict(each),
             _peak(each),
-            format_size(each.limit) if has_limit(each) else "none",
+            format_size(each.limit) if each.limit else "none",  # of a session with one for each test only
             format_seconds(each.duration),
         )
         for each in runs
@@ -125,14 +121,14 @@ def _where(directory: str, room: int, spare: int) -> str:
     return f"  (in {cut(printable(_from_home(directory))[::-1], most)[::-1]})"
 
 
-def _verdict(each: PastRun) -> str:
+def _verdict(each: RunFacts) -> str:
     if each.state != past_runs.ENDED:
         return each.state
-    verdict = cut(each.verdict or "?", LONGEST_VERDICT)
+    verdict = cut(each.verdict or "", LONGEST_VERDICT)
     return f"{verdict} ({each.exit_status})" if verdict in ("failed", "signal") else verdict
 
 
-def _peak(each: PastRun) -> str:
+def _peak(each: RunFacts) -> str:
     if not each.peak:  # it was over before the first look, or holds less than half a MB
         return "-"
     return format_size(each.peak) if each.state == past_runs.ENDED else f">= {format_size(each.peak)}"

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_memguard.analysis.model import RunFacts
-    from pytest_memguard.analysis.past_runs import PastRun
     from pytest_memguard.analysis.suggested_limit import Advice
     from pytest_memguard.config.tables import ConfigFile
 
@@ -74,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
     return exit_status.OK
 
 
-def _runs(words: Sequence[str], path: str | None, *, everywhere: bool) -> tuple[Sequence[PastRun | RunFacts], str]:
+def _runs(words: Sequence[str], path: str | None, *, everywhere: bool) -> tuple[Sequence[RunFacts], str]:
     """Return the runs to learn from, and where they were looked for."""
     if words:
         return [each for log in logs.Logs(logs.find(words)) for each in log.runs], "the logs hold"

@@ -3,8 +3,8 @@
     memguard-test ── root ─┬─ child
                            ╰─ ... daemon: double fork, own session, no environment; it takes the memory
 
-The real `memguard-test` is asked, the one that a shell would find. Everybody of the tree is known by pid and start time
-before the daemon begins to grow, so "gone" is looked at, and not believed.
+The real `memguard-test` is asked, the one that a shell would find. Each of the tree notes its pid before the daemon
+begins to grow, and has the folder of this run in its command line, so "gone" is looked at, and not believed.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from memguard_runner import exit_status
 from pytest_memguard.config.settings import BY_NAME
@@ -26,14 +25,13 @@ from pytest_memguard.environ import READER
 from pytest_memguard.errors import MemguardError, printable
 from pytest_memguard.events import BREACH, FINISHED, MEMORY
 from pytest_memguard.processes import readers
-from pytest_memguard.processes.model import ENDED, Member
 from pytest_memguard.processes.subreaper import become_subreaper
 
 from . import selftest_tree
 from .findings import Finding, ok, problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from pytest_memguard.processes.model import Reader
 
@@ -41,9 +39,7 @@ if TYPE_CHECKING:
 
 NAME = "self-test"
 LIMIT = 64  # MB
-ROLES = ("root", "child", "daemon")
-PATIENCE = 20.0  # seconds for each state to come, on a machine that is busy with other things
-LOOK = 0.002  # seconds between two looks
+PATIENCE = 20.0  # seconds for the whole of it, on a machine that is busy with other things
 GONE_WITHIN = 3.0  # seconds, after memguard-test has ended, for the last of the tree to be gone
 FOREIGN = ("MEMGUARD_", "BUN_TEST_", "GITHUB_", "GITLAB_", "CI_")
 FOREIGN_NAMES = ("CI", "VERBOSE", "MEMORY_THRESHOLD", "CHECK_INTERVAL", "DBUS_SESSION_BUS_ADDRESS", "DISPLAY")
@@ -53,14 +49,12 @@ class SelfTestFailed(Exception):  # noqa: N818 - it reads as what happened
     """The tree was not stopped as it should have been; the text says how."""
 
 
-@dataclass(slots=True)
-class Trial:
+class Trial(NamedTuple):
     """One run of the self-test, in a folder of its own."""
 
     folder: str
     reader: Reader
     process: subprocess.Popen[bytes]
-    members: dict[str, Member] = field(default_factory=dict)
 
 
 def run(context: CheckContext) -> list[Finding]:
@@ -75,13 +69,14 @@ def run(context: CheckContext) -> list[Finding]:
     path = shutil.which("memguard-test", path=context.environ.get("PATH"))
     words = [path] if path else [sys.executable, "-m", "memguard_runner"]
     with tempfile.TemporaryDirectory(prefix="memguard-doctor-") as folder:
+        options = ["-t", str(LIMIT), "-i", "0.05", "--grace", "2", "--no-notify", "-l", f"{folder}/log"]
         try:
             reader = readers.open_reader(reader_name, adopts=False)
             with open(f"{folder}/pyproject.toml", "wb") as file:  # the nearest, whatever stands in one above
                 file.write(b"[tool.memguard]\n")
             with open(f"{folder}/err", "wb") as errors:
                 process = subprocess.Popen(
-                    [*words, *_options(folder), "--", *_tree(folder, reader_name)],
+                    [*words, *options, "--", *_tree(folder, reader_name)],
                     cwd=folder,
                     env=_environment(context.environ),
                     stdin=subprocess.DEVNULL,
@@ -107,10 +102,6 @@ def _end_in_order(number: int, _frame: object) -> None:
     raise SystemExit(exit_status.OVER_SIGNALS + number)
 
 
-def _options(folder: str) -> list[str]:
-    return ["-t", str(LIMIT), "-i", "0.05", "--grace", "2", "--no-notify", "-l", f"{folder}/log"]
-
-
 def _tree(folder: str, reader_name: str) -> list[str]:
     """Return the tree's words. Who is no subreaper knows a daemon by the environment that it was given."""
     adopts = reader_name == readers.LINUX and become_subreaper()
@@ -130,44 +121,34 @@ def _environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 def _watch(trial: Trial) -> str:
     """Follow the tree to its end; return what was seen. Raises SelfTestFailed."""
-    _wait(trial, lambda: len(_noted(trial)) == len(ROLES), "the tree did not start")
-    for role, pid in _noted(trial).items():
-        identity = trial.reader.identify(pid)
-        if identity is None:
-            raise SelfTestFailed(f"the {role} (pid {pid}) is not seen, or ended before there was a breach")
-        trial.members[role] = Member(identity)
-    with open(f"{trial.folder}/go", "wb"):
-        pass
     past = f"{trial.folder}/past"
-    _wait(
-        trial,
-        lambda: not _alive(trial) or trial.process.poll() is not None or os.path.exists(past),
-        "the tree was not stopped",
-    )
+    deadline = time.monotonic() + PATIENCE
+    while (status := trial.process.poll()) is None and not os.path.exists(past) and time.monotonic() < deadline:
+        time.sleep(selftest_tree.LOOK)
     if os.path.exists(past):
         raise SelfTestFailed(f"the tree was not stopped: with a limit of {LIMIT} MB, it took {selftest_tree.MOST} MB")
-    status = _end_of(trial)
+    how = f"did not end within {PATIENCE:g} s"
+    if status is not None:
+        status = status if status >= 0 else exit_status.OVER_SIGNALS - status  # as a shell shows it
+        how = f"ended with status {status}"
+    if len(_noted(trial)) < selftest_tree.COUNT:
+        raise SelfTestFailed(f"the tree did not start: memguard-test {how}{_said(trial)}")
     deadline = time.monotonic() + GONE_WITHIN
     while alive := _alive(trial):
         if time.monotonic() >= deadline:
-            named = ", ".join(f"{role} (pid {trial.members[role].pid})" for role in alive)
-            raise SelfTestFailed(f"still running after memguard-test ended with status {status}: {named}")
-        time.sleep(LOOK)
-    return _judge(trial, status)
-
-
-def _judge(trial: Trial, status: int) -> str:
-    """Return the figures. Raises SelfTestFailed when it was not memguard that stopped the tree."""
+            named = ", ".join(f"{role} (pid {pid})" for role, pid in alive.items())
+            raise SelfTestFailed(f"still running after memguard-test {how}: {named}")
+        time.sleep(selftest_tree.LOOK)
     if status != exit_status.MEMORY:
-        raise SelfTestFailed(f"memguard-test ended with status {status} instead of {exit_status.MEMORY}{_said(trial)}")
-    by_event = {line["event"]: line for line in _log(trial)}
+        raise SelfTestFailed(f"memguard-test {how} instead of {exit_status.MEMORY}{_said(trial)}")
+    by_event = {line["event"]: line for line in map(json.loads, _lines(trial, "log"))}
     end = by_event.get(FINISHED, {})
     if end.get("verdict") != MEMORY or BREACH not in by_event:
         raise SelfTestFailed(f"the log says {end.get('verdict', 'nothing')} instead of {MEMORY}{_said(trial)}")
     took = (end["elapsedSeconds"] - by_event[BREACH]["elapsedSeconds"]) * 1000
     return (
         f"a root, its child and a detached daemon passed {LIMIT} MB and were gone {took:.0f} ms later: "
-        f"peak {end['peakMB']} MB, {len(trial.members)} processes, reader {trial.reader.name}"
+        f"peak {end['peakMB']} MB, {selftest_tree.COUNT} processes, reader {trial.reader.name}"
     )
 
 
@@ -176,8 +157,10 @@ def _noted(trial: Trial) -> dict[str, int]:
     return {role: int(pid) for role, pid in map(str.split, _lines(trial, "members"))}
 
 
-def _log(trial: Trial) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in _lines(trial, "log")]
+def _alive(trial: Trial) -> dict[str, int]:
+    """Return those of them that run still."""
+    noted, command = _noted(trial), trial.reader.command
+    return {role: pid for role, pid in noted.items() if any(trial.folder in word for word in command(pid))}
 
 
 def _lines(trial: Trial, name: str) -> list[str]:
@@ -187,34 +170,6 @@ def _lines(trial: Trial, name: str) -> list[str]:
             return [line for line in file if line.endswith("\n")]
     except OSError:
         return []
-
-
-def _alive(trial: Trial) -> list[str]:
-    return [role for role, member in trial.members.items() if trial.reader.state(member) not in ENDED]
-
-
-def _wait(trial: Trial, state: Callable[[], bool], otherwise: str) -> None:
-    """Wait for a state. Raises SelfTestFailed when memguard-test ends before, or when it takes too long."""
-    deadline = time.monotonic() + PATIENCE
-    while not state():
-        status = trial.process.poll()
-        if status is not None and not state():
-            raise SelfTestFailed(f"{otherwise}: memguard-test ended with status {_shown(status)}{_said(trial)}")
-        if time.monotonic() >= deadline:
-            raise SelfTestFailed(f"{otherwise} within {PATIENCE:g} s{_said(trial)}")
-        time.sleep(LOOK)
-
-
-def _end_of(trial: Trial) -> int:
-    try:
-        return _shown(trial.process.wait(PATIENCE))
-    except subprocess.TimeoutExpired:
-        raise SelfTestFailed(f"the tree is gone, but memguard-test did not end within {PATIENCE:g} s") from None
-
-
-def _shown(status: int) -> int:
-    """Return a status as a shell shows it."""
-    return status if status >= 0 else exit_status.OVER_SIGNALS - status
 
 
 def _said(trial: Trial) -> str:
@@ -227,13 +182,8 @@ def _clean_up(trial: Trial) -> None:
     """End whoever is left, memguard-test first."""
     trial.process.kill()
     trial.process.wait()
-    for role, pid in _noted(trial).items():
-        member = trial.members.get(role)
-        if member is None:
-            identity = trial.reader.identify(pid)
-            member = Member(identity) if identity is not None else None
-        if member is not None and trial.reader.is_same(member):
-            try:
-                os.kill(member.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+    for pid in _alive(trial).values():
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass

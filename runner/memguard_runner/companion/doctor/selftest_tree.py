@@ -1,9 +1,9 @@
 """The tree that the self-test guards: a root, a child, and a daemon that takes memory until it is stopped.
 
 Run by its path as `python -I -S selftest_tree.py ROLE FOLDER ENVIRONMENT`, so it imports nothing of memguard's. Every
-process limits its own time and memory. In FOLDER each writes its pid to the file `members`; when there is a file `go`,
-the daemon grows; when it got all that it takes, it makes a file `past`. ENVIRONMENT is `cleared`, or `kept`: of
-the daemon, which has none otherwise.
+process limits its own time and memory. In FOLDER each writes its pid to the file `members`; when all are there, the
+daemon grows; when it got all that it takes, it makes a file `past`. ENVIRONMENT is `cleared`, or `kept`: of the daemon,
+which has none otherwise.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ LIFE = 30  # seconds after which every process ends by itself (SIGALRM), whoever
 MOST = 240  # MB that the daemon takes when nobody stops it
 SPACE = 512 * MB  # of address space beside it: what Python itself maps
 PACE = 0.004  # seconds for each MB: 250 MB a second, as a fast leak
-LOOK = 0.002  # seconds between two looks for a file
+LOOK = 0.002  # seconds between two looks at a file
+COUNT = 3  # processes
 CLEARED, KEPT = "cleared", "kept"
 
 
@@ -76,9 +77,14 @@ def note_member(folder: str, role: str) -> None:
     os.close(handle)
 
 
+def _count(folder: str) -> int:
+    with open(f"{folder}/members", "rb") as file:
+        return file.read().count(b"\n")
+
+
 def grow(folder: str) -> None:
-    """Wait for `go`, then take memory MB by MB."""
-    while not os.path.exists(f"{folder}/go"):
+    """Wait until all are there, then take memory MB by MB."""
+    while _count(folder) < COUNT:
         time.sleep(LOOK)
     blocks = []
     for _ in range(MOST):
