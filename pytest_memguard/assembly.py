@@ -16,6 +16,7 @@ from pytest_memguard.engine.budget import Budget
 from pytest_memguard.engine.enforcer import Enforcer
 from pytest_memguard.engine.guard import Guard
 from pytest_memguard.engine.meter import Meter
+from pytest_memguard.outputs.console import Console
 from pytest_memguard.outputs.sinks import Sinks
 from pytest_memguard.system import memory, tmpfs
 from pytest_memguard.units import format_size
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
     from pytest_memguard.engine.interfaces import Host
     from pytest_memguard.engine.low_memory import LowMemoryMonitor
     from pytest_memguard.engine.tree import Tree
-    from pytest_memguard.outputs.console import Console
     from pytest_memguard.outputs.notify.sink import NotificationSink
     from pytest_memguard.processes.model import Reader
+    from pytest_memguard.system.terminal import TerminalState
 
 WORTH_A_NOTE = 16 << 20  # bytes
 
@@ -64,13 +65,15 @@ class Assembly:
         started: float,
         directory: str,
         notify_directory: str,
+        terminal: TerminalState | None,
         kept: str = "",
         verbose: bool = False,
     ) -> None:
         """Fill `sinks`, which are empty yet.
 
-        `command`, as reports call it, is process `pid` and was `started` on the monotonic clock in `directory`. Logs
-        are kept in the folder `kept` ("": the usual one); notifications tell of `notify_directory`.
+        `command`, as reports call it, is process `pid` and was `started` on the monotonic clock in `directory`, and
+        found its `terminal` so. Logs are kept in the folder `kept` ("": the usual one); notifications tell of
+        `notify_directory`.
         """
         self.run = run = events.Run(
             identifier=identifier,
@@ -90,6 +93,7 @@ class Assembly:
         self.tree = tree
         self.console = console
         self.sinks = sinks
+        self._terminal = terminal
         self.meter = Meter(reader)
         self._directory = notify_directory
         self._notify_on = settings.notify_on if settings.notify else ()
@@ -128,6 +132,16 @@ class Assembly:
             names = ", ".join(sorted(self.guard.clients))
             notes.append(f"{names} ran here: what such a service starts (containers, models) is not counted")
         return notes
+
+    def has_terminal(self) -> bool:
+        """Return whether the terminal is the run's job's."""
+        return self._terminal is not None and self._terminal.is_ours()
+
+    def give_terminal_back(self, *, was_ours: bool = False) -> None:
+        """Put the terminal back as it was found: who changed it was ended. `was_ours`: the job had it then."""
+        if self._terminal is not None:
+            console = Console(self._terminal.descriptor)
+            self._terminal.give_back(console.write, was_ours=was_ours)
 
     def finish(self, outcome: events.Outcome, killed_for: Breach | None = None) -> None:
         """Tell the sinks how the run ended, and notify whoever wants to know; nothing of the tree is left by now."""

@@ -15,6 +15,7 @@ from pytest_memguard.processes import readers, subreaper
 from pytest_memguard.session_guard import roll
 from pytest_memguard.session_guard.protocol import Done, Goodbye, Hello
 from pytest_memguard.session_guard.shared_page import SharedPage
+from pytest_memguard.system.terminal import is_piped
 from pytest_memguard.units import Limit
 
 from . import orphans, spawn_hook
@@ -209,6 +210,7 @@ class GuardClient:
             "pid": os.getpid(),
             "command": sys.argv,
             "directory": working_directory(),
+            "piped": is_piped(1),
             "kept": runs_folder(os.environ, sys.platform),
             "plan": self._plan.to_json(),
             "death": {},  # where the guard is to write when pytest dies
@@ -224,6 +226,7 @@ class GuardClient:
             "cookie": shared["session"],
             "command": shared["command"],
             "directory": shared["directory"],
+            "piped": shared["piped"],
             "root": self._root,
             "kept": shared["kept"],
             "reader": readers.choose(os.environ),

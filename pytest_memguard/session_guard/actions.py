@@ -40,6 +40,7 @@ class Actions:
         self.allowed = 0  # bytes: above the limit, while somebody is acted on or has left something behind
         self.is_muted = False  # a breach of the tree's limit is only watched, and was told
         self.snapshots = 0  # so many were taken
+        self._assembly = assembly
         self._guard = assembly.guard
         self._reader = assembly.reader
         self._tree = assembly.tree
@@ -161,7 +162,10 @@ class Actions:
         process.step = escalation.Step(escalation.KILLED)
         if breach not in process.breaches:
             process.breaches.append(breach)
+        had_terminal = not process.name and self._assembly.has_terminal()
         self._kill_all(process, process.everyone)
+        if not process.name:  # xdist's workers have none
+            self._assembly.give_terminal_back(was_ours=had_terminal)
 
     def kill_leftovers(self, process: PytestProcess, pids: list[int]) -> None:
         """End some subprocesses and all below them."""

@@ -24,6 +24,7 @@ from pytest_memguard.processes.command_line import display
 from pytest_memguard.processes.guard_name import take_guard_name
 from pytest_memguard.processes.model import ENDED
 from pytest_memguard.system.oom_killer import KernelKills, restore_score
+from pytest_memguard.system.terminal import find
 from pytest_memguard.unix_socket import remove
 
 from . import roll
@@ -88,6 +89,7 @@ def guard_session(facts: dict[str, Any], settings: Settings) -> None:
         started=time.monotonic(),
         directory=str(facts["directory"]),
         notify_directory=str(facts["root"]),
+        terminal=find(root.pid, piped=bool(facts["piped"])),
         kept=str(facts["kept"]),
     )
     listening = socket.socket(fileno=LISTENING)

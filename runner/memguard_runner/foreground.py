@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_memguard.config.settings import Settings
+    from pytest_memguard.system.terminal import TerminalState
 
 FROM_KEYS = (signals.SIGINT, signals.SIGQUIT)  # SIGHUP of a closed terminal goes to the session's leader alone
 SENT_BY_A_PROCESS = 0  # si_code is <= 0 when kill(2), tgkill(2) or sigqueue(3) sent it; the terminal's are above
@@ -46,6 +47,7 @@ def run_guarded(command: Sequence[str], settings: Settings, reader: str) -> int:
         reader=reader,
         adopts=adopts,
         terminal=terminal,
+        terminal_state=_terminal_state() if terminal else None,
         found=found,
         mask=mask,
         lifeline=lifeline_end,
@@ -68,6 +70,12 @@ def run_guarded(command: Sequence[str], settings: Settings, reader: str) -> int:
 
         kill_what_is_left(spec)
     return os.WEXITSTATUS(status)
+
+
+def _terminal_state() -> TerminalState | None:
+    from pytest_memguard.system.terminal import find, is_piped  # late: the command's start (0.5 ms, in a terminal only)
+
+    return find(os.getpid(), piped=is_piped(1))
 
 
 def _found(draws: bool) -> dict[int, signals.Disposition]:

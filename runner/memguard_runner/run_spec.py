@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pytest_memguard.config.settings import Settings
     from pytest_memguard.processes.pid_list import PidList
     from pytest_memguard.processes.signals import Disposition
+    from pytest_memguard.system.terminal import TerminalState
 
 
 class RunSpec:
@@ -29,6 +30,7 @@ class RunSpec:
         reader: str,
         adopts: bool,
         terminal: bool,
+        terminal_state: TerminalState | None,
         found: dict[int, Disposition],
         mask: AbstractSet[int],
         lifeline: int,
@@ -39,6 +41,7 @@ class RunSpec:
         self.reader = reader
         self.adopts = adopts
         self.terminal = terminal
+        self.terminal_state = terminal_state
         self.found = found
         self.mask = mask
         self.lifeline = lifeline

@@ -57,6 +57,7 @@ def supervise(spec: RunSpec, pid: int, started: float, kernel: KernelKills) -> i
         started=started,
         directory=directory,
         notify_directory=directory,
+        terminal=spec.terminal_state,
         verbose=settings.verbose,
     )
     joined = JoinedSessions(spec.socket_path, assembly, host.poller, kernel)
@@ -64,6 +65,8 @@ def supervise(spec: RunSpec, pid: int, started: float, kernel: KernelKills) -> i
     _warn_about_memory(settings, console)
     breach, ending = guard.run()
     host.reap()  # the command may have become a zombie after the last look, and its status is the answer
+    if ending is not None:
+        assembly.give_terminal_back()
     joined.close()
     outcome = outcome_of(host, kernel, breach)
     session_killed = joined.killed() if breach is None else None

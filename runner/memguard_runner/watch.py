@@ -18,6 +18,7 @@ from pytest_memguard.environ import LIFELINE
 from pytest_memguard.errors import MemguardError
 from pytest_memguard.outputs.console import Console
 from pytest_memguard.processes import signals
+from pytest_memguard.system.terminal import find, is_piped
 
 from . import exit_status
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from pytest_memguard.config.settings import Settings
+    from pytest_memguard.system.terminal import TerminalState
 
     from .cli import Options
 
@@ -73,6 +75,7 @@ def watch(options: Options, settings: Settings) -> int:
 
     reading, writing = os.pipe()
     os.set_inheritable(reading, True)
+    terminal = find(os.getpid(), piped=is_piped(1))
     log = os.path.realpath(settings.log) if settings.log else None
     changes = _changes(_Filter(watchfiles.DefaultFilter(ignore_dirs=IGNORED), log), stop)
     loop = _LoopWarning(console)
@@ -83,10 +86,12 @@ def watch(options: Options, settings: Settings) -> int:
             if status is None:
                 status = run.poll()
                 if status is not None:
+                    _give_back(terminal)
                     _tell_end(console, status)
             if changed:
                 if status is None:
                     _end(run)
+                    _give_back(terminal)
                 path = os.path.relpath(min(changed, key=_path_of)[1])
                 more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
                 console.line(f"{path}{more} changed: running again")
@@ -95,6 +100,7 @@ def watch(options: Options, settings: Settings) -> int:
     finally:
         if status is None:
             status = _wait_for_the_last(run, received)
+            _give_back(terminal)
         os.close(writing)
     return exit_status.OVER_SIGNALS - status if status < 0 else status
 
@@ -175,6 +181,12 @@ def _start(options: Options, lifeline: int, give_back: Callable[[], object]) -> 
     environ = {**os.environ, LIFELINE: str(lifeline)}
     # It takes no lock that another thread may hold, and the threads here are not Python's.
     return subprocess.Popen(words, env=environ, pass_fds=(lifeline,), preexec_fn=give_back)  # noqa: PLW1509
+
+
+def _give_back(terminal: TerminalState | None) -> None:
+    """Put the terminal back as the watching found it: Ctrl-C is to end it whatever the last run has left."""
+    if terminal is not None:
+        terminal.give_back(Console(terminal.descriptor).write)
 
 
 def _tell_end(console: Console, status: int) -> None:

@@ -14,7 +14,7 @@ from processes import MEMGUARD_TEST, PATIENCE, is_alive, wait_for
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from runs import Memguard
+    from processes import Launcher
 
 ROWS, COLUMNS = 24, 80
 STOP = "\x1a"  # Ctrl-Z
@@ -23,7 +23,7 @@ STOP = "\x1a"  # Ctrl-Z
 class Terminal:
     """One program in a terminal of its own: the leader of a session, with that terminal as controlling terminal."""
 
-    def __init__(self, memguard: Memguard, words: list[object]) -> None:
+    def __init__(self, memguard: Launcher, words: list[object]) -> None:
         self.screen = pyte.Screen(COLUMNS, ROWS)
         self._stream = pyte.ByteStream(self.screen)
         self.child = pexpect.spawn(

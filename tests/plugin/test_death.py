@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
+import shlex
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from processes import as_root, is_alive, linux, wait_for
 from sessions import PYTEST, Sessions, make_sessions
+from terminals import Terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -271,3 +274,35 @@ def test_a_kill_by_the_kernel_is_told_with_evidence(sessions: Sessions, group: P
     assert "running: test_one.py::test_deadly (call)" in result.own
     (deadly,) = sessions.junit()["test_deadly"]
     assert "kernel's OOM killer" in (deadly.findtext("failure") or "")
+
+
+@pytest.mark.parametrize("how", ["script", "shell"])
+def test_the_terminal_is_given_back_when_pytest_was_killed(sessions: Sessions, how: str) -> None:
+    sessions.write(
+        "test_one.py",
+        """
+        import sys, tty, hogs
+        def test_deadly():
+            tty.setraw(0)
+            sys.stdout.write("\\033[?1049h\\033[?25l\\033[?1002h")
+            sys.stdout.flush()
+            hogs.shared()
+        """,
+    )
+    guarded = shlex.join([*PYTEST, "-q", "-s", "--mem-limit=200"])
+    modes = "stty -g | sed 's/^/modes /'"
+    if how == "script":  # a shell that puts nothing back by itself
+        terminal = Terminal(sessions, ["bash", "--norc", "-c", f"{modes}; {guarded}; read x; {modes}"])
+    else:
+        terminal = Terminal(sessions, ["bash", "--norc", "--noprofile", "-i"])
+        terminal.wait_for_text("ready> ")
+        terminal.type(f"{modes}; {guarded}")
+    terminal.wait_for_text("record: ")
+    terminal.type(f"{modes}; exit")
+    terminal.wait_for_end()
+    before, after = re.findall(rb"modes [0-9a-f].*", terminal.seen)
+    assert before == after
+    changed, told = terminal.seen.index(b"\x1b[?1002h"), terminal.seen.index(b"memguard: pytest")
+    for code in (b"\x1b[?1049l", b"\x1b[?25h", b"\x1b[?1002l"):
+        assert changed < terminal.seen.index(code) < told
+    terminal.leave()

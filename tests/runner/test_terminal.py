@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import signal
 from typing import TYPE_CHECKING
@@ -220,6 +221,87 @@ def test_the_screen_is_in_order_after_the_guard_was_killed(memguard: Memguard, o
     assert terminal.wait_for_end() == 125
     assert terminal.screen.margins is None
     assert any("the guard process was killed" in row for row in terminal.rows())
+
+
+FULL_SCREEN = """
+import fcntl, os, sys, termios, time, tty
+tty.setraw(0)
+fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_NONBLOCK)
+sys.stdout.write('\\033[?1049h\\033[?25l\\033[?1002h\\033[?1006h\\033[?2004h\\033[?1h\\033=\\033[5;10r\\033[7m')
+sys.stdout.flush()
+{rest}
+"""
+GROWS = "held = []\nwhile len(held) < 300: held.append(b'x' * (1 << 20)); time.sleep(0.005)"
+SWITCHED_OFF = [b"\x1b[?1049l", b"\x1b[?25h", b"\x1b[?1002l", b"\x1b[?1006l", b"\x1b[?2004l", b"\x1b[?1l", b"\x1b[0m"]
+MODES = "import os, fcntl, termios; print('modes', termios.tcgetattr(0)[:6], fcntl.fcntl(0, fcntl.F_GETFL))"
+
+
+def modes_in(seen: bytes) -> list[bytes]:
+    return re.findall(rb"modes .*?\r?\n", seen)
+
+
+@needs_bash
+@pytest.mark.parametrize("how", ["memory", "grace", "guard"])
+def test_the_terminal_is_given_back_as_it_was_found_when_the_command_was_stopped(
+    memguard: Memguard, open_terminal: OpenTerminal, how: str
+) -> None:
+    rest = (
+        GROWS
+        if how == "memory"
+        else "import signal; signal.signal(15, signal.SIG_IGN); print('ready', flush=True); time.sleep(60)"
+    )
+    command = [*MEMGUARD_TEST, "-t", 100, "--grace", 0.2, *python(FULL_SCREEN.format(rest=rest))]
+    show = shlex.join(python(MODES))
+    # A shell that is no interactive one puts nothing back by itself.
+    script = f"stty -ixon; {show}; {shlex.join(map(str, command))}; {show}"
+    terminal = open_terminal("bash", "--norc", "-c", script)
+    terminal.wait_for_text("\x1b[?1049h" if how == "memory" else "ready")
+    if how != "memory":
+        runner = psutil.Process(terminal.child.pid).children()[0]
+        victim, number = (runner, signal.SIGTERM) if how == "grace" else (runner.children()[0], signal.SIGKILL)
+        os.kill(victim.pid, number)
+    assert terminal.wait_for_end() == 0
+    before, after = modes_in(terminal.seen)
+    assert before == after
+    told = terminal.seen.rindex(b"memguard: ")
+    given_back = terminal.seen[terminal.seen.index(b"\x1b[?1049h") : told]
+    assert [code for code in SWITCHED_OFF if code not in given_back] == []
+    assert terminal.screen.margins is None
+
+
+@needs_bash
+def test_a_command_that_ended_by_itself_leaves_the_terminal_as_it_likes(open_terminal: OpenTerminal) -> None:
+    leaves = "import sys; sys.stdout.write('\\033[?25l'); import os; os.system('stty -echo'); sys.exit(3)"
+    script = f"{quoted(*python(leaves))}; echo status $?; stty -a"
+    terminal = open_terminal("bash", "--norc", "-c", script)
+    assert terminal.wait_for_end() == 0
+    assert b"status 3" in terminal.seen
+    assert b" -echo " in terminal.seen
+    assert b"\x1b[?25h" not in terminal.seen
+
+
+@needs_bash
+def test_a_pager_behind_the_command_keeps_the_terminal(memguard: Memguard, open_terminal: OpenTerminal) -> None:
+    pager = "import sys, tty; tty.setraw(2); sys.stdin.read(); import termios; print('modes', termios.tcgetattr(2)[3])"
+    hog = quoted("-t", 60, *program("hog.py", "--mb", 200, "--rate", 300))
+    raw = shlex.join(python("import tty, termios; tty.setraw(0); print('modes', termios.tcgetattr(0)[3])"))
+    terminal = open_terminal("bash", "--norc", "-c", f"{hog} | {shlex.join(python(pager))}; {raw}")
+    terminal.wait_for_end()
+    under_the_pager, raw_modes = modes_in(terminal.seen)
+    assert under_the_pager == raw_modes
+    assert b"\x1b[?1049l" not in terminal.seen
+
+
+@needs_bash
+def test_the_terminal_of_a_group_that_the_command_made_comes_back(open_terminal: OpenTerminal) -> None:
+    takes = "import os, signal, time; os.setpgid(0, 0); signal.signal(signal.SIGTTOU, signal.SIG_IGN); "
+    command = python(takes + "os.tcsetpgrp(0, os.getpid())\n" + GROWS)
+    script = f"{quoted('-t', 60, *command)}; read -p 'again? ' answer; echo got $answer"
+    terminal = open_terminal("bash", "--norc", "-c", script)
+    terminal.wait_for_text("again? ")
+    terminal.type("yes")
+    assert terminal.wait_for_end() == 0
+    assert "got yes" in terminal.rows()
 
 
 @pytest.mark.bun

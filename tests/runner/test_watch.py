@@ -187,6 +187,18 @@ def test_ctrl_c_ends_the_watching(memguard: Memguard, project: Path, *, ended: b
     terminal.leave()
 
 
+def test_ctrl_c_ends_the_watching_whatever_the_last_run_has_done_to_the_terminal(
+    memguard: Memguard, project: Path
+) -> None:
+    raw = python("import sys, tty; tty.setraw(0); sys.stdout.write('\\033[?1049h\\033[?25l')")
+    terminal = Terminal(memguard, ["env", "-C", project, *MEMGUARD_TEST, "--watch", *raw])
+    terminal.wait_for_text("waiting for a change")
+    assert terminal.seen.index(b"\x1b[?1049l") < terminal.seen.index(b"waiting for a change")
+    terminal.press("\x03")
+    assert terminal.wait_for_end() == 0
+    terminal.leave()
+
+
 @linux
 @pytest.mark.parametrize(("limit", "allowed"), [("instances", 0), ("watches", 3)])
 def test_where_nothing_more_can_be_watched_one_line_says_so(
