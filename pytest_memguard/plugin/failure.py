@@ -15,6 +15,8 @@ from . import api
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import FrameType
+
     from pytest_memguard.breach import Breach
 
     from .current_test import CurrentTest
@@ -118,20 +120,34 @@ def explain(report: pytest.TestReport | pytest.CollectReport, breach: Breach) ->
         report.sections.append(("memguard", text))
 
 
-def release_frames(error: pytest.ExceptionInfo[BaseException] | None) -> None:
+def release_frames(*errors: pytest.ExceptionInfo[BaseException] | None) -> None:
     """Free what the frames of a failed test still hold: pytest keeps the last traceback for a debugger."""
     for name in ("last_exc", "last_type", "last_value", "last_traceback"):
         if getattr(sys, name, None) is not None:
             delattr(sys, name)
-    chained = error.value if error is not None else None
+    for error in errors:
+        _release(error.value if error is not None else None)
+    free_cycles()
+
+
+def _release(chained: BaseException | None) -> None:
     for _ in range(100):
         if chained is None:
             break
-        traceback.clear_frames(chained.__traceback__)
         for frame, _ in traceback.walk_tb(chained.__traceback__):
-            frame.f_locals  # noqa: B018 - before 3.13 a frame keeps the dict that pytest looked at; asking renews it
+            _clear(frame)
         chained = chained.__cause__ or chained.__context__
-    free_cycles()
+
+
+def _clear(frame: FrameType | None) -> None:
+    """Free what a frame holds, and those it was called from, up to one that still runs: unittest's have the test."""
+    while frame is not None:
+        try:
+            frame.clear()
+        except RuntimeError:
+            return
+        frame.f_locals  # noqa: B018 - before 3.13 a frame keeps the dict that pytest looked at; asking renews it
+        frame = frame.f_back
 
 
 def free_cycles() -> None:

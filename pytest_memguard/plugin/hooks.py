@@ -67,12 +67,18 @@ class Hooks:
             from .failure import apply  # late: pytest's start
 
             apply(failure, item, call, report)
+            session.errors.append(call.excinfo)
         elif session.test.wrong_marker:
             report.outcome, report.longrepr, session.test.wrong_marker = "failed", session.test.wrong_marker, ""
         if call.when == "setup" and session.test.is_over:  # the same item once more, as by pytest-rerunfailures
             session.begin(item)
         session.begin_next_phase(call.when, passed=report.passed)
         return report
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_teardown(self) -> None:
+        """Show that the teardown comes."""
+        self.session.begin_teardown()
 
     def pytest_runtest_logfinish(self) -> None:
         """Show the guard that no test runs."""

@@ -67,6 +67,7 @@ class Session:
         self._tells_snapshots = False
         self._snapshots = 0
         self._children_peak = 0
+        self.errors: list[pytest.ExceptionInfo[BaseException] | None] = []  # of phases in which a limit was passed
         self._outer: list[CurrentTest] = []  # collectors that are inside each other
         self._scoped: list[tuple[int, int]] = []  # when fixtures of wider scope than a function were set up
         self._handler_before: Any = None
@@ -159,21 +160,30 @@ class Session:
         return failure
 
     def begin_next_phase(self, when: str, *, passed: bool) -> None:
-        """Show the phase that follows the one that is over."""
+        """Show the phase that follows the one that is over; reports of subtests tell of none."""
         if self._getpid() != self._process:
             return
         if when == "teardown":
             self.test.is_over, self.test.is_failed = True, False
             self.end()
-            return
-        self.test.phase = phase = shared_page.CALL if when == "setup" and passed else shared_page.TEARDOWN
-        self.client.page.show_phase(phase)
+        elif when == "setup" and passed:
+            self._show_phase(shared_page.CALL)
+
+    def begin_teardown(self) -> None:
+        """Show that the teardown begins."""
+        if self._getpid() == self._process:
+            self._show_phase(shared_page.TEARDOWN)
 
     def finish(self, item: pytest.Item) -> None:
         """Note what the test added, as properties that JUnit, the log and reports of workers carry."""
         if self._getpid() != self._process:
             return
         test = self.test
+        if test.has_breached:  # what its fixtures, its TestCase, a subtest that went on, or a debugger have held so far
+            from .failure import release_frames  # late: pytest's start
+
+            release_frames(*self.errors)
+            self.errors.clear()
         peak = own_peak = self.memory.end()
         added, subprocesses, who = max(0, peak - test.base), 0, ""
         largest = self.memory.largest_child()
@@ -204,8 +214,7 @@ class Session:
     def end(self) -> None:
         """Show that no test runs."""
         if self._getpid() == self._process:
-            self.test.phase = shared_page.IDLE
-            self.client.page.show_phase(shared_page.IDLE)
+            self._show_phase(shared_page.IDLE)
 
     # -- collection ---------------------------------------------------------------------------------------------------
 
@@ -284,6 +293,10 @@ class Session:
         number, name = self.test.number + 1, nodeid.encode("utf-8", "backslashreplace")
         self.test = CurrentTest(number, name, line, phase, base, limit)
         self.client.page.show(number, phase, self._flags | self._debugger(), now, base, limit, name, line)
+
+    def _show_phase(self, phase: int) -> None:
+        self.test.phase = phase
+        self.client.page.show_phase(phase)
 
     def _debugger(self) -> int:
         """Return the flag when a debugger traces this process."""

@@ -82,13 +82,6 @@ def test_what_runs_no_test_works(sessions: Sessions, option: str) -> None:
         assert "4 tests collected" in result.out
 
 
-def test_a_limit_passed_is_looked_at_in_the_debugger(sessions: Sessions) -> None:
-    sessions.write("test_one.py", SUITE)
-    result = sessions.run(LIMIT, "--pdb", stdin="p 'in the debugger', len(blocks) > 50\nc\nc\n")
-    assert "('in the debugger', True)" in result.out
-    assert result.counts == {"failed": 2, "passed": 2}, result
-
-
 def test_nothing_is_done_about_a_limit_while_a_debugger_holds_the_test(sessions: Sessions) -> None:
     sessions.write(
         "test_one.py",
@@ -251,3 +244,58 @@ def test_what_tests_start_finds_the_signals_as_without_a_guard(sessions: Session
     assert lines[0] == lines[1]
     assert len(lines[0]) == 3
     assert (guarded.status, guarded.err, guarded.counts) == (0, "", {"passed": 1})
+
+
+def test_unittest_doctest_and_subtests_each_fail_where_they_leak_and_those_beside_them_pass(sessions: Sessions) -> None:
+    sessions.write(
+        "test_kinds.py",
+        """
+        import unittest, hogs
+        def documented():
+            '''
+            >>> kept = hogs.private()
+            '''
+        def test_after_a_doctest(): hogs.private(30)
+        class TestUnit(unittest.TestCase):
+            def test_a_leak(self):
+                self.kept = []
+                for _ in range(400): self.kept.append(bytearray(b"m" * 999_000))
+            def test_b_after_it(self): hogs.private(30)
+            def test_c_subtests(self):
+                for number in range(3):
+                    with self.subTest(number=number):
+                        kept = []
+                        for _ in range(400 if number == 1 else 20): kept.append(bytearray(b"m" * 999_000))
+            def test_d_after_them(self): hogs.private(30)
+            def test_e_after_a_subtest(self):
+                with self.subTest("fine"): pass
+                kept = hogs.private()
+        def test_at_the_end(): hogs.private(30)
+        """,
+    )
+    result = sessions.run("--mem-limit=200", "--doctest-modules", "--junit-xml=junit.xml")
+    failed = {
+        name
+        for name, cases in sessions.junit().items()
+        for case in cases
+        if (_failure := case.find("failure")) is not None
+    }
+    assert failed == {"test_kinds.documented", "test_a_leak", "test_c_subtests", "test_e_after_a_subtest"}
+    assert (
+        len(re.findall(r"memory limit 200 MB \(--mem-limit\) passed: .* used, during call$", result.out, re.MULTILINE))
+        == 4
+    )
+
+
+def test_a_limit_passed_is_looked_at_in_the_debugger_and_let_go_of_once_that_is_left(sessions: Sessions) -> None:
+    sessions.write(
+        "test_one.py",
+        """
+        import hogs
+        def test_leaks(): kept = hogs.private()
+        def test_after_it(): hogs.private(30)
+        """,
+    )
+    result = sessions.run("--mem-limit=200", "--pdb", stdin="p len(blocks) > 50\nc\n")
+    assert result.counts == {"passed": 1, "failed": 1}, result
+    assert "(Pdb) True" in result.out
