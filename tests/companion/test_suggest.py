@@ -295,19 +295,6 @@ def test_without_a_file_it_says_how_to_get_one(companion, written):
     assert os.listdir(companion.folder) == []
 
 
-def test_without_tomlkit_it_says_what_to_install(companion, written, file):
-    written("make test", peak=300)
-    hidden = companion.state / "hidden"
-    hidden.mkdir()
-    (hidden / "tomlkit.py").write_text("raise ImportError('hidden')\n")
-    path = os.pathsep.join([str(hidden), companion.environment["PYTHONPATH"]])
-    ended = companion("suggest", "--write", PYTHONPATH=path)
-    assert ended.status == 2
-    assert "pip install 'pytest-memguard[write]'" in ended.err
-    assert file.read_text() == FILE
-    assert companion("suggest", PYTHONPATH=path).status == 0
-
-
 @pytest.mark.skipif(os.getuid() == 0, reason="nothing is forbidden to root")
 def test_a_folder_that_cannot_be_written_is_told(companion, written, file):
     written("make test", peak=300)

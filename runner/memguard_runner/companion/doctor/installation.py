@@ -24,7 +24,6 @@ PACKAGE = "pytest-memguard"
 EXTRAS = {
     "watch": ("watchfiles", "memguard-test --watch"),
     "notify": ("apprise", "notify-urls"),
-    "write": ("tomlkit", "memguard suggest --write"),
     "completion": ("shtab", "memguard completion"),
 }
 _WHERE = "import memguard_runner, sys; sys.stdout.write(memguard_runner.__file__)"
