@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pytest_memguard.errors import MemguardError, UsageError, quote
 from pytest_memguard.outputs.log import folder
 
-from .collect import LogCollector
+from .logfile import LogCollector
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,6 +11,7 @@ import sys
 
 from pytest_memguard.environ import MACHINE
 from pytest_memguard.errors import ReadError
+from pytest_memguard.units import Limit
 
 from . import cgroup, procfs
 
@@ -18,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+PHYSICAL = "physical memory"
 MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # ru_maxrss of getrusage(2): bytes on macOS, kilobytes on Linux
 
 
@@ -26,17 +28,28 @@ def root_of(environ: Mapping[str, str]) -> str:
     return environ.get(MACHINE) or "/"
 
 
-def usable_memory(root: str = "/") -> int:
+def usable_memory(root: str = "/") -> Limit:
     """Return the bytes of memory that this process may use: the smaller of physical memory and control group limit.
 
-    `root` is the directory that holds `proc` and `sys`. Raises ReadError when neither is known.
+    `root` is the directory that holds `proc` and `sys`. The source is what bounds it, for messages. Raises ReadError
+    when neither is known.
     """
-    return _usable(root)[0]
+    limits = [cgroup.limit_in(path) for path in cgroup.limit_files(root)]
+    limit = min((size for size in limits if size is not None), default=None)
+    try:
+        physical = physical_memory(root)
+    except ReadError:
+        if limit is None:
+            raise
+        physical = limit + 1
+    if limit is not None and limit < physical:
+        return Limit(limit, "the control group's limit")
+    return Limit(physical, PHYSICAL)
 
 
 def usable_memory_source(root: str = "/") -> str:
-    """Return what bounds `usable_memory`, for messages: "physical memory" or "the control group's limit"."""
-    return _usable(root)[1]
+    """Return what bounds `usable_memory`."""
+    return usable_memory(root).source
 
 
 def physical_memory(root: str = "/") -> int:
@@ -72,17 +85,3 @@ def processors() -> int:
         return max(1, len(os.sched_getaffinity(0)))
     except (AttributeError, OSError):  # macOS has no affinity
         return os.cpu_count() or 1
-
-
-def _usable(root: str) -> tuple[int, str]:
-    limits = [cgroup.limit_in(path) for path in cgroup.limit_files(root)]
-    limit = min((size for size in limits if size is not None), default=None)
-    try:
-        physical = physical_memory(root)
-    except ReadError:
-        if limit is None:
-            raise
-        return limit, "the control group's limit"
-    if limit is not None and limit < physical:
-        return limit, "the control group's limit"
-    return physical, "physical memory"

@@ -1,6 +1,8 @@
 """This machine's memory at this moment: what is available, swap, compressed memory, pressure, control groups.
 
-Each has its source: `available`, `cgroup`, `pressure`, proc(5) for swap; on macOS `darwin`.
+Each has its source: `available`, `cgroup`, proc(5) for swap, the kernel's document "PSI - Pressure Stall Information"
+for /proc/pressure/memory (`some` is the share of time in which at least one process waited for memory, `full` in which
+all did); on macOS `darwin`.
 """
 
 from __future__ import annotations
@@ -13,11 +15,25 @@ from pytest_memguard.errors import ReadError
 
 from . import darwin, procfs
 from .available import AvailableMemory
-from .pressure import LEVELS, Pressure, pressure_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .cgroup import MemoryLevel
+
+
+NORMAL, RAISED, HIGH, CRITICAL = "normal", "raised", "high", "critical"
+LEVELS = {"normal": NORMAL, "warning": HIGH, "critical": CRITICAL}  # macOS's words
+WAITING_A_LITTLE, WAITING_MUCH, STANDING_STILL = 1.0, 10.0, 10.0  # % of the last 10 s: some, some, full
+
+
+@dataclass(frozen=True, slots=True)
+class Pressure:
+    """How hard memory is to get. On Linux `some` and `full` are % of the last 10 s, and `some_minute` of 60 s."""
+
+    level: str
+    some: float | None = None
+    full: float | None = None
+    some_minute: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +50,7 @@ class MemoryNow:
     @property
     def tightest(self) -> MemoryLevel:
         """The place with the least available: the machine, or a control group above us."""
-        return min((self.machine, *self.groups), key=_available)
+        return min((self.machine, *self.groups), key=lambda level: level.available)
 
 
 def read(root: str = "/", system: str = sys.platform) -> MemoryNow:
@@ -60,5 +76,22 @@ def read(root: str = "/", system: str = sys.platform) -> MemoryNow:
     )
 
 
-def _available(level: MemoryLevel) -> int:
-    return level.available
+def pressure_in(text: bytes) -> Pressure | None:
+    """Return what the text of /proc/pressure/memory says; None for a kernel without it (or with psi=0)."""
+    found = {}
+    for line in text.splitlines():
+        kind, _, pairs = line.partition(b" ")
+        for pair in pairs.split():
+            name, _, value = pair.partition(b"=")
+            if value.replace(b".", b"", 1).isdigit():
+                found[kind, name] = float(value)
+    some, full = found.get((b"some", b"avg10")), found.get((b"full", b"avg10"), 0.0)
+    if some is None:
+        return None
+    if full >= STANDING_STILL:
+        level = CRITICAL
+    elif some >= WAITING_MUCH:
+        level = HIGH
+    else:
+        level = RAISED if some >= WAITING_A_LITTLE else NORMAL
+    return Pressure(level, some, full, found.get((b"some", b"avg60")))

@@ -1,4 +1,4 @@
-"""The process that sends one notification by every channel there is, and ends; `spawner` starts it.
+"""The process that sends one notification by every channel there is, and ends; `sink` starts it.
 
 Each channel is a process of its own below this one. What has not ended after `SECONDS` is killed with all it started:
 this process is a subreaper on Linux, so a daemon that a notify command leaves is below it, too; elsewhere the process

@@ -21,30 +21,21 @@ def warning(limit: Limit, floor: Limit, *, option: str) -> str:
     """
     root = memory.root_of(os.environ)
     try:
-        usable, source = memory.usable_memory(root), memory.usable_memory_source(root)
+        usable = memory.usable_memory(root)
     except ReadError:
         return ""
-    return judge(
-        limit=f"the limit {format_size(limit)} ({limit.source})",
-        floor=f"min-available {format_size(floor)} ({floor.source})",
-        sizes=(limit, floor),
-        usable=usable,
-        usable_source=source,
-        available=available_memory(root),
-        option=option,
-    )
+    return judge(limit, floor, usable=usable, available=available_memory(root), option=option)
 
 
-def judge(
-    *, limit: str, floor: str, sizes: tuple[int, int], usable: int, usable_source: str, available: int, option: str
-) -> str:
-    """Return the line. `limit` and `floor` are how they are called, `sizes` both in bytes; `available` 0: not known."""
-    limit_size, floor_size = sizes
+def judge(limit_size: Limit, floor_size: Limit, *, usable: Limit, available: int, option: str) -> str:
+    """Return the line; `available` 0: not known."""
+    limit = f"the limit {format_size(limit_size)} ({limit_size.source})"
+    floor = f"min-available {format_size(floor_size)} ({floor_size.source})"
     if floor_size >= usable:
-        return f"warning: {floor} is not below {usable_source}, {format_size(usable)}: choose a lower one"
+        return f"warning: {floor} is not below {usable.source}, {format_size(usable)}: choose a lower one"
     if limit_size > usable:
         return (
-            f"warning: {limit} is above {usable_source}, {format_size(usable)}: "
+            f"warning: {limit} is above {usable.source}, {format_size(usable)}: "
             "the system runs short before memguard acts; choose a lower limit"
         )
     if not available:

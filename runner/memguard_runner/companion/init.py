@@ -100,7 +100,7 @@ def _line(key: str, value: str, comment: str, width: int = COMMENT_AT) -> str:
 def _proposed(project: str) -> tuple[str, str]:
     """Return a limit in MB and what it comes from: past runs of this project, else this machine's memory."""
     try:
-        usable = memory.usable_memory()
+        usable: int = memory.usable_memory()
     except ReadError:
         usable = 0
     from_runs = _from_runs(project)

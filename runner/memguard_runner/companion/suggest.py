@@ -74,7 +74,6 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _runs(words: Sequence[str], path: str | None, *, everywhere: bool) -> tuple[Sequence[RunFacts], str]:
-    """Return the runs to learn from, and where they were looked for."""
     if words:
         return [each for log in logs.Logs(logs.find(words)) for each in log.runs], "the logs hold"
     if everywhere:
@@ -97,7 +96,6 @@ def _lines(advice: Advice, path: str | None, config: ConfigFile | None) -> list[
 
 
 def _write(path: str | None, config: ConfigFile | None, advices: list[Advice]) -> Changes:
-    """Write the limits that are known; return what was replaced."""
     if path is None or not os.path.lexists(path):
         here = printable(file.current_directory())
         name = os.path.basename(path or PYPROJECT)
@@ -128,7 +126,6 @@ def _write(path: str | None, config: ConfigFile | None, advices: list[Advice]) -
 
 
 def _told(path: str | None, config: ConfigFile | None, advices: list[Advice], changes: Changes) -> list[str]:
-    """Return what --write did, a line for each command."""
     lines = []
     for advice in advices:
         name, limit = printable(advice.command), format_size(advice.limit)

@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from logs import BEGIN, MB, a_guide_line, a_line, a_run, a_start, an_end, write
 
-from pytest_memguard.analysis.collect import FULL_RUNS, LONGEST_LINE, MOST_RUNS, LogCollector
-from pytest_memguard.analysis.logfile import read_log
+from pytest_memguard.analysis.logfile import FULL_RUNS, LONGEST_LINE, MOST_RUNS, LogCollector, read_log
 from pytest_memguard.analysis.run_builder import MOST_TESTS
 from pytest_memguard.errors import MemguardError
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_memguard.system.pressure import CRITICAL, HIGH, NORMAL, RAISED, pressure_in
+from pytest_memguard.system.memory_now import CRITICAL, HIGH, NORMAL, RAISED, pressure_in
 
 
 def psi(some, full):

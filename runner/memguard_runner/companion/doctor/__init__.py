@@ -106,7 +106,6 @@ def _wrapped(text: str, indent: int, width: int) -> list[str]:
 
 
 def _summary(findings: Sequence[Finding]) -> str:
-    """Return the last line: how many of what."""
     problems = sum(finding.level == PROBLEM for finding in findings)
     notes = sum(finding.level == NOTE for finding in findings)
     if not problems:

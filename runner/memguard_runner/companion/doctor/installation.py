@@ -102,7 +102,6 @@ def _packages(context: CheckContext) -> list[Finding]:
 
 
 def _extras(_context: CheckContext) -> list[Finding]:
-    """Tell which optional parts are installed."""
     there = [name for name, (module, _) in EXTRAS.items() if find_spec(module) is not None]
     missing = [name for name in EXTRAS if name not in there]
     found = [ok("extras", ", ".join(f"{name} ({EXTRAS[name][1]})" for name in there))] if there else []

@@ -21,12 +21,11 @@ PART_TO_USE = 0.8  # of what is available: a limit proposed leaves a fifth for e
 
 
 def _available(context: CheckContext) -> list[Finding]:
-    """Compare limit and floor with what may be used and with what is available now."""
     root = memory.root_of(context.environ)
-    usable, source = memory.usable_memory(root), memory.usable_memory_source(root)
+    usable = memory.usable_memory(root)
     available = available_memory(root)
     left = f"{format_size(available)} available of" if available else "how much is available, nobody tells, of"
-    text = f"{left} {format_size(usable)} ({source})"
+    text = f"{left} {format_size(usable)} ({usable.source})"
     try:
         settings = effective_settings(context)
     except MemguardError:  # the configuration has a line of its own
@@ -51,7 +50,6 @@ def _available(context: CheckContext) -> list[Finding]:
 
 
 def _control_group(context: CheckContext) -> list[Finding]:
-    """Tell which control group counts our memory, its limit, and what it uses."""
     if not LINUX:
         return [ok("control group", "macOS has none")]
     root = memory.root_of(context.environ)
@@ -61,18 +59,15 @@ def _control_group(context: CheckContext) -> list[Finding]:
     used = procfs.read_file(f"{folder}/{used_file}").strip()
     if not used and not os.path.exists(found):
         return [ok("control group", "none that counts memory: the machine's is the only bound")]
-    has_limit = memory.usable_memory_source(root) != "physical memory"
-    parts = [
-        f"version {version}, {printable(folder)}",
-        f"limit {format_size(memory.usable_memory(root))}" if has_limit else "no limit",
-    ]
+    usable = memory.usable_memory(root)
+    limit = "no limit" if usable.source == memory.PHYSICAL else f"limit {format_size(usable)}"
+    parts = [f"version {version}, {printable(folder)}", limit]
     if procfs.is_number(used):
         parts.append(f"{format_size(int(used))} used, files in the cache included")
     return [ok("control group", "; ".join(parts))]
 
 
 def _overcommit(_context: CheckContext) -> list[Finding]:
-    """Tell how strictly memory is promised, where allocations fail early for it."""
     if procfs.read_file("/proc/sys/vm/overcommit_memory").strip() != STRICT:
         return []
     text = "strict (vm.overcommit_memory = 2): allocations may fail before the limit is reached"
@@ -80,7 +75,6 @@ def _overcommit(_context: CheckContext) -> list[Finding]:
 
 
 def _kernel_kills(_context: CheckContext) -> list[Finding]:
-    """Tell which counters would prove a kill by the kernel's OOM killer."""
     if not LINUX:
         return [ok("kernel kills", "macOS counts none: such a death is reported as `signal`")]
     counts = KernelKills().counts()

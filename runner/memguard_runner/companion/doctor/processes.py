@@ -25,7 +25,6 @@ _RSS_INSTEAD = "so RSS counts instead, which has shared memory in every process:
 
 
 def _reader(context: CheckContext) -> list[Finding]:
-    """Open the reader that a run would use and find ourselves with it."""
     try:
         name = readers.choose(context.environ)
     except MemguardError as error:
@@ -82,7 +81,6 @@ def _footprint(context: CheckContext) -> list[Finding]:
 
 
 def _access(_context: CheckContext) -> list[Finding]:
-    """Tell what may be read of others: hidepid, other users."""
     options = _mount_options("/proc") if LINUX else []
     hidden = next((word for word in options if word.startswith("hidepid=")), "")
     if hidden and hidden not in ("hidepid=0", "hidepid=off"):
@@ -96,7 +94,6 @@ def _access(_context: CheckContext) -> list[Finding]:
 
 
 def _orphans(context: CheckContext) -> list[Finding]:
-    """Make an orphan and see whose child it becomes."""
     if not LINUX:
         text = "macOS has no subreaper: orphans are followed by their parent's unique id, group, session, environment"
         return [ok("orphans", text)]
@@ -154,7 +151,6 @@ def _clamp(_context: CheckContext) -> list[Finding]:
 
 
 def _score(_context: CheckContext) -> list[Finding]:
-    """Raise our own oom_score_adj; this process ends soon."""
     if not LINUX:
         return [ok("oom_score_adj", "not on this system: which process the kernel ends first cannot be chosen")]
     path = "/proc/self/oom_score_adj"

@@ -173,7 +173,6 @@ def _lines(trial: Trial, name: str) -> list[str]:
 
 
 def _said(trial: Trial) -> str:
-    """Return the last line of what memguard-test and the tree printed."""
     lines = [line.rstrip() for line in _lines(trial, "err") if line.strip()]
     return f": {lines[-1][:300]}" if lines else ""
 

@@ -16,7 +16,7 @@ from pytest_memguard.errors import ReadError, UsageError, quote
 from pytest_memguard.processes import readers
 from pytest_memguard.processes.command_line import shorten
 from pytest_memguard.system import memory, memory_now
-from pytest_memguard.system.pressure import HIGH, NORMAL, RAISED
+from pytest_memguard.system.memory_now import HIGH, NORMAL, RAISED
 from pytest_memguard.units import Limit, format_size, megabytes, parse_size
 
 from . import process_trees
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     import argparse
 
     from pytest_memguard.system.cgroup import MemoryLevel
-    from pytest_memguard.system.memory_now import MemoryNow
-    from pytest_memguard.system.pressure import Pressure
+    from pytest_memguard.system.memory_now import MemoryNow, Pressure
 
     from .process_trees import ProcessTree, TreeSurvey
 

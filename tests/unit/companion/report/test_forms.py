@@ -13,7 +13,7 @@ from logs import a_line, a_start, an_end
 
 from memguard_runner.companion.report import comparison, export, markdown, text
 from memguard_runner.companion.terminal.screen import Screen, columns
-from pytest_memguard.analysis.collect import LogCollector
+from pytest_memguard.analysis.logfile import LogCollector
 
 texts = st.text(max_size=40) | st.sampled_from(["`", "``|", "a|b\n|---|", "\x1b[31m", "=1+1", "\u202e", "\udcff"])
 numbers = st.integers(-5, 10**7) | st.floats(0, 1e6) | st.sampled_from([0, 1 << 40, 1e9, 5e8])

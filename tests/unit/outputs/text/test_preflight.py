@@ -5,17 +5,16 @@ from __future__ import annotations
 import pytest
 
 from pytest_memguard.outputs.text.preflight import judge
+from pytest_memguard.units import Limit
 
 MB = 1 << 20
 
 
 def line(*, limit=800, floor=0, usable=8000, available=6000):
     return judge(
-        limit=f"the limit {limit} MB (-t)",
-        floor=f"min-available {floor} MB (--min-available)",
-        sizes=(limit * MB, floor * MB),
-        usable=usable * MB,
-        usable_source="physical memory",
+        Limit(limit * MB, "-t"),
+        Limit(floor * MB, "--min-available"),
+        usable=Limit(usable * MB, "physical memory"),
         available=available * MB,
         option="--min-available",
     )

@@ -163,7 +163,6 @@ def _peak_at(run: RunFacts) -> float:
 
 
 def _total_at(picture: Picture, moment: float) -> float:
-    """Return how high the drawn line is at a moment."""
     after = bisect_left(picture.times, moment)
     if after == 0 or after == len(picture.times):
         return picture.totals[min(after, len(picture.totals) - 1)]
