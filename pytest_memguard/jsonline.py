@@ -7,11 +7,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from json.decoder import JSONDecoder
     from json.encoder import encode_basestring
-    from typing import Any, ClassVar
+    from typing import Any, ClassVar, TypeVar
 
     from typing_extensions import Self, dataclass_transform
 
     make_scanner: Any
+    Kind = TypeVar("Kind")
     Reads = Callable[[dict[str, Any], str], object]
 else:
     try:
@@ -149,12 +150,19 @@ def _plain(value: object) -> object:
 # What stands under a key, of the kind that is asked for. They raise ValueError.
 
 
-def read_text(facts: dict[str, Any], key: str) -> str:
-    """Return the text under a key."""
-    value = facts.get(key)
-    if not isinstance(value, str):
-        raise _expected(key, "a text")
-    return value
+def _reader(kind: type[Kind], what: str) -> Callable[[dict[str, Any], str], Kind]:
+    def read(facts: dict[str, Any], key: str) -> Kind:
+        value = facts.get(key)
+        if not isinstance(value, kind):
+            raise _expected(key, what)
+        return value
+
+    return read
+
+
+read_text = _reader(str, "a text")
+read_items: Callable[[dict[str, Any], str], list[Any]] = _reader(list, "a list")
+read_object: Callable[[dict[str, Any], str], dict[str, Any]] = _reader(dict, "an object")
 
 
 def read_whole(facts: dict[str, Any], key: str) -> int:
@@ -171,22 +179,6 @@ def read_number(facts: dict[str, Any], key: str) -> float:
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not abs(value) < 1 << 63:
         raise _expected(key, "a number")
     return float(value)
-
-
-def read_items(facts: dict[str, Any], key: str) -> list[Any]:
-    """Return the list under a key."""
-    value = facts.get(key)
-    if not isinstance(value, list):
-        raise _expected(key, "a list")
-    return value
-
-
-def read_object(facts: dict[str, Any], key: str) -> dict[str, Any]:
-    """Return the object under a key."""
-    value = facts.get(key)
-    if not isinstance(value, dict):
-        raise _expected(key, "an object")
-    return value
 
 
 def read_objects(facts: dict[str, Any], key: str) -> list[dict[str, Any]]:

@@ -32,7 +32,7 @@ from .model import SPEED_OF_ONE_CPU, Footprint, HeldFile, Member, ProcessId
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
 UNKNOWN = -1  # as group and session: no process has this number
@@ -57,7 +57,7 @@ class PortableReader:
 
     def __init__(self, system: str = sys.platform) -> None:
         """See `Reader`. `exact` is true on macOS, if it tells footprints at all."""
-        self.exact = system == "darwin" and _own_footprint() is not None
+        self.exact = system == "darwin" and _phys_footprint(os.getpid()) is not None
         self._handles: dict[Member, psutil.Process] = {}
         self._threads: dict[Member, psutil.Process] = {}  # of members whose first thread has ended: another one
         self._births: set[int] = set()  # macOS: unique ids of all that were members
@@ -100,7 +100,9 @@ class PortableReader:
         try:
             process = psutil.Process(pid)
             family = pid if self.exact else FAMILY  # exact figures add up
-            return ProcessId(pid, process.create_time(), process.ppid(), _group(pid), _session(pid), family)
+            return ProcessId(
+                pid, process.create_time(), process.ppid(), _number(os.getpgid, pid), _number(os.getsid, pid), family
+            )
         except (psutil.Error, OSError, ValueError, IndexError):
             return None
 
@@ -307,11 +309,10 @@ class PortableReader:
             process = psutil.Process(pid)
         except (psutil.Error, OSError, ValueError):
             return []
-        words = _words(process)
-        if not words:  # where the first thread has ended, only another one shows them (Linux)
-            words = next(filter(None, map(_words_of_thread, _threads_left(process))), [])
-        if words:
-            return words
+        # Where the first thread has ended, only another one shows them (Linux).
+        for number in (pid, *_threads_left(process)):
+            if words := _words(number):
+                return words
         try:
             return [f"[{process.name()}]"]
         except (psutil.Error, OSError, RuntimeError):
@@ -337,14 +338,6 @@ class PortableReader:
         self._threads.pop(member, None)
 
 
-def _own_footprint() -> int | None:
-    """Return our own phys_footprint, None when this system has none to tell."""
-    try:
-        return darwin.phys_footprint(os.getpid())
-    except OSError:
-        return None
-
-
 def _unique_ids(pid: int) -> tuple[int, int]:
     """Return the unique ids of a process and of the parent it was born to, (0, -1) where they are not known."""
     try:
@@ -363,20 +356,13 @@ def _phys_footprint(pid: int) -> int | None:
         return None
 
 
-def _words(process: psutil.Process) -> list[str]:
-    """Return the command line; [] where there is none or we may not look."""
+def _words(number: int) -> list[str]:
+    """Return the command line of a process or a thread; [] where there is none or we may not look."""
     try:
-        words = process.cmdline()
+        words = psutil.Process(number).cmdline()
     except (psutil.Error, OSError, ValueError, RuntimeError):
         return []
     return words if any(words) else []
-
-
-def _words_of_thread(number: int) -> list[str]:
-    try:
-        return _words(psutil.Process(number))
-    except (psutil.Error, OSError, ValueError):
-        return []
 
 
 def _threads_left(handle: psutil.Process) -> list[int]:
@@ -387,15 +373,8 @@ def _threads_left(handle: psutil.Process) -> list[int]:
         return []
 
 
-def _group(pid: int) -> int:
+def _number(ask: Callable[[int], int], pid: int) -> int:
     try:
-        return os.getpgid(pid)
+        return ask(pid)
     except OSError:  # macOS has none for a zombie
-        return UNKNOWN
-
-
-def _session(pid: int) -> int:
-    try:
-        return os.getsid(pid)
-    except OSError:
         return UNKNOWN

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from memguard_runner import exit_status
 from pytest_memguard.analysis import past_runs
@@ -27,8 +27,17 @@ if TYPE_CHECKING:
     from pytest_memguard.analysis.suggested_limit import Advice
     from pytest_memguard.config.tables import ConfigFile
 
-    Written = tuple[int, str]  # a limit in bytes, and as it stands in the file
-    Changes = dict[str, Written | None]  # by command: the limit that was replaced, None of one that is new
+
+class Suggestion(NamedTuple):
+    """Advice, and the limit that stands in the file now: in bytes, and as it is written there.
+
+    `decided_in` is the table of the plugin's own that wins over the command's, "" for most.
+    """
+
+    advice: Advice
+    now: tuple[int, str] | None
+    decided_in: str
+    written: bool = False
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,9 +59,15 @@ def run(options: argparse.Namespace) -> int:
     path, config = file.find(file.current_directory())
     runs, where = _runs(options.logs, path, everywhere=options.all)
     advices, left_out = advise(runs, key_for(config))
-    changes = _write(path, config, advices) if options.write else {}
+    decided_in = {"pytest": config.table("pytest")} if config is not None and "limit" in config.pytest else {}
+    found = [
+        Suggestion(advice, _current(config, advice.command), decided_in.get(advice.command, "")) for advice in advices
+    ]
+    if options.write:
+        found = _write(path, found)
     if options.json:
-        _print(json.dumps(_facts(path, config, advices, left_out, changes), indent=2))
+        facts = {"file": path, "leftOut": left_out, "suggestions": list(map(_facts, found))}
+        _print(json.dumps(facts, indent=2))
         return exit_status.OK
     if not advices:
         there_are = f"{counted(len(runs), 'run')}, none with a figure and a name" if runs else "no runs"
@@ -60,13 +75,14 @@ def run(options: argparse.Namespace) -> int:
         if not runs:
             _print("# run your tests with memguard-test a few times first, then ask again")
     elif options.write:
-        for line in _told(path, config, advices, changes):
-            _print(line)
+        for each in found:
+            _print(_told(each))
+        _print(f"{printable(path or '')} {'was changed' if any(each.written for each in found) else 'stays as it is'}")
     else:
         if path is not None and os.path.basename(path) != PYPROJECT:
             _print(f"# for {printable(path)}")
-        for advice in advices:
-            _print("\n".join(_lines(advice, path, config)) + "\n")
+        for each in found:
+            _print("\n".join(_lines(each, path or PYPROJECT)) + "\n")
     if left_out and advices:
         why = "too short or small for a figure, or a command of one line such as `sh -c`"
         _print(f"# {counted(left_out, 'run')} left out: {why}")
@@ -82,20 +98,20 @@ def _runs(words: Sequence[str], path: str | None, *, everywhere: bool) -> tuple[
     return project_runs(root), f"of {printable(root)} there are"
 
 
-def _lines(advice: Advice, path: str | None, config: ConfigFile | None) -> list[str]:
+def _lines(each: Suggestion, path: str) -> list[str]:
     """Return the advice as TOML; what is only a lower bound stands in comments."""
-    how = "; ".join(advice.how())
-    now = _current(config, advice.command)
-    lines = [f"# {printable(advice.command)}: {how}"]
-    if config is not None and _is_decided_elsewhere(config, advice.command):
-        lines.append(f"# in a session of pytest the limit in [{config.table('pytest')}] wins")
-    if now is not None:
-        lines.append(f"# its limit is {now[1]} now: change the table that is there, or use --write")
-    sign = "# " if advice.at_least or now is not None else ""
-    return [*lines, *(sign + line for line in edit.table(path or PYPROJECT, advice.command, megabytes(advice.limit)))]
+    advice = each.advice
+    lines = [f"# {printable(advice.command)}: {'; '.join(advice.how())}"]
+    if each.decided_in:
+        lines.append(f"# in a session of pytest the limit in [{each.decided_in}] wins")
+    if each.now is not None:
+        lines.append(f"# its limit is {each.now[1]} now: change the table that is there, or use --write")
+    sign = "# " if advice.at_least or each.now is not None else ""
+    return [*lines, *(sign + line for line in edit.table(path, advice.command, megabytes(advice.limit)))]
 
 
-def _write(path: str | None, config: ConfigFile | None, advices: list[Advice]) -> Changes:
+def _write(path: str | None, found: list[Suggestion]) -> list[Suggestion]:
+    """Write the limits that are known; return the suggestions with what became of them."""
     if path is None or not os.path.lexists(path):
         here = printable(file.current_directory())
         name = os.path.basename(path or PYPROJECT)
@@ -103,93 +119,63 @@ def _write(path: str | None, config: ConfigFile | None, advices: list[Advice]) -
             f"no {name} in {here} or above: `memguard init` makes one, or paste the lines that "
             "`memguard suggest` prints into one of yours"
         )
-    known = {
-        advice.command: advice
-        for advice in advices
-        if not advice.at_least and not _is_decided_elsewhere(config, advice.command)
+    limits = {
+        advice.command: advice.limit
+        for advice, now, decided_in, _ in found
+        if not advice.at_least and not decided_in and (now is None or now[0] != advice.limit)
     }
-    changes = {}
-    for command, advice in known.items():
-        now = _current(config, command)
-        if now is None or now[0] != advice.limit:
-            changes[command] = now
-    if not changes:
-        return {}
-    before = file.read(path)
-    after = edit.with_limits(path, before, {command: megabytes(known[command].limit) for command in changes})
-    limits = file.check(path, after, [command.split() for command in changes])
-    for command, limit in zip(changes, limits, strict=True):
-        if limit != known[command].limit:
-            raise UsageError(f"{printable(path)}: {printable(command)!r} would not get its limit; paste the lines")
-    file.replace(path, before, after)
-    return changes
+    if limits:
+        before = file.read(path)
+        after = edit.with_limits(path, before, {command: megabytes(limit) for command, limit in limits.items()})
+        given = file.check(path, after, [command.split() for command in limits])
+        for (command, limit), got in zip(limits.items(), given, strict=True):
+            if got != limit:
+                raise UsageError(f"{printable(path)}: {printable(command)!r} would not get its limit; paste the lines")
+        file.replace(path, before, after)
+    return [each._replace(written=each.advice.command in limits) for each in found]
 
 
-def _told(path: str | None, config: ConfigFile | None, advices: list[Advice], changes: Changes) -> list[str]:
-    lines = []
-    for advice in advices:
-        name, limit = printable(advice.command), format_size(advice.limit)
-        how = "; ".join(advice.how())
-        if advice.command in changes:
-            now = changes[advice.command]
-            what = f"limit {limit}, new"
-            if now is not None:
-                what = f"limit {'raised' if advice.limit > now[0] else 'LOWERED'} from {now[1]} to {limit}"
-            lines.append(f"{name}: {what} ({how})")
-        elif advice.at_least:
-            lines.append(f"{name}: not written ({how})")
-        elif config is not None and _is_decided_elsewhere(config, advice.command):
-            table = config.table("pytest")
-            lines.append(f"{name}: not written, [{table}] has a limit and decides: {limit} ({how})")
-        else:
-            now = _current(config, advice.command)
-            lines.append(f"{name}: limit stays {now[1] if now else limit} ({how})")
-    lines.append(f"{printable(path or '')} {'was changed' if changes else 'stays as it is'}")
-    return lines
+def _told(each: Suggestion) -> str:
+    advice, now, limit = each.advice, each.now, format_size(each.advice.limit)
+    if each.written:
+        what = f"limit {limit}, new"
+        if now is not None:
+            what = f"limit {'raised' if advice.limit > now[0] else 'LOWERED'} from {now[1]} to {limit}"
+    elif advice.at_least:
+        what = "not written"
+    elif each.decided_in:
+        what = f"not written, [{each.decided_in}] has a limit and decides: {limit}"
+    else:
+        what = f"limit stays {now[1] if now else limit}"
+    return f"{printable(advice.command)}: {what} ({'; '.join(advice.how())})"
 
 
-def _is_decided_elsewhere(config: ConfigFile | None, command: str) -> bool:
-    """Return whether a table of the plugin's own wins over the command's."""
-    return command == "pytest" and config is not None and "limit" in config.pytest
-
-
-def _current(config: ConfigFile | None, command: str) -> Written | None:
+def _current(config: ConfigFile | None, command: str) -> tuple[int, str] | None:
     """Return the limit that stands in the table of this command, in bytes and as it is written there."""
-    if config is None:
-        return None
-    entry = config.commands.get(tuple(command.split()))
-    if entry is None or "limit" not in entry[1]:
+    entry = config.commands.get(tuple(command.split())) if config is not None else None
+    if config is None or entry is None or "limit" not in entry[1]:
         return None
     written = entry[1]["limit"]
-    settings = load_settings(command.split(), {}, {}, os.path.dirname(config.path))
-    in_bytes = format_size(settings.limit)
-    text = in_bytes if not isinstance(written, str) else f'"{printable(written)}"'
-    return settings.limit, text
+    limit = load_settings(command.split(), {}, {}, os.path.dirname(config.path)).limit
+    return limit, f'"{printable(written)}"' if isinstance(written, str) else format_size(limit)
 
 
-def _facts(
-    path: str | None, config: ConfigFile | None, advices: list[Advice], left_out: int, changes: Changes
-) -> dict[str, Any]:
-    suggestions = []
-    for advice in advices:
-        now = _current(config, advice.command)
-        suggestions.append(
-            {
-                "command": advice.command,
-                "limitMB": megabytes(advice.limit),
-                "atLeast": advice.at_least,
-                "currentMB": megabytes(now[0]) if now is not None else None,
-                "written": advice.command in changes,
-                "runs": len(advice.peaks),
-                "largestMB": megabytes(advice.largest),
-                "marginPercent": round(advice.margin * 100, 1),
-                "stopped": len(advice.stopped),
-                "stoppedMB": megabytes(advice.highest_stopped),
-                "brokenOff": len(advice.broken_off),
-                "how": advice.how(),
-            }
-        )
-    return {"file": path, "leftOut": left_out, "suggestions": suggestions}
+def _facts(each: Suggestion) -> dict[str, Any]:
+    advice = each.advice
+    return {
+        "command": advice.command,
+        "limitMB": megabytes(advice.limit),
+        "atLeast": advice.at_least,
+        "currentMB": megabytes(each.now[0]) if each.now is not None else None,
+        "written": each.written,
+        "runs": len(advice.peaks),
+        "largestMB": megabytes(advice.largest),
+        "marginPercent": round(advice.margin * 100, 1),
+        "stopped": len(advice.stopped),
+        "stoppedMB": megabytes(advice.highest_stopped),
+        "brokenOff": len(advice.broken_off),
+        "how": advice.how(),
+    }
 
 
 def _print(text: str) -> None:
