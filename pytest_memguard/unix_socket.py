@@ -11,15 +11,18 @@ if TYPE_CHECKING:
 
 LONGEST_FOLDER = 90  # bytes; the path of a socket has 104 at most on macOS, 108 on Linux (unix(7))
 BACKLOG = 64
+PREFIX = "memguard-"
+SPOOL = PREFIX + "spool-"  # begins the name of a file of finished tests, which lies beside the folders
+LOCK = "lock"  # in the folder: see `socket_folders`
 
 
-def find_folder(name: str) -> str:
-    """Return where a folder `name` for a socket can be: in TMPDIR, or /tmp where that path is too long; "" for nowhere.
+def find_folder(identifier: str) -> str:
+    """Return where a folder for a socket can be: in TMPDIR, or /tmp where that path is too long; "" for nowhere.
 
     Nothing is created.
     """
     for place in (os.environ.get("TMPDIR", ""), "/tmp", "/var/tmp"):  # noqa: S108 - mode 0700, random name
-        path = os.path.join(place, name)
+        path = os.path.join(place, PREFIX + identifier)
         if place and len(os.fsencode(path)) < LONGEST_FOLDER and os.access(place, os.W_OK):
             return path
     return ""
@@ -41,7 +44,8 @@ def listen(path: str) -> socket.socket:
 
 def remove(path: str) -> None:
     """Remove a socket and its folder."""
-    for action, target in ((os.unlink, path), (os.rmdir, os.path.dirname(path))):
+    folder = os.path.dirname(path)
+    for action, target in ((os.unlink, path), (os.unlink, f"{folder}/{LOCK}"), (os.rmdir, folder)):
         try:
             action(target)
         except OSError:

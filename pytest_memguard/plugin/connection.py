@@ -237,7 +237,7 @@ def _lost_by(refusal: protocol.Refusal) -> ConnectionLost:
 def folder_of(session: str) -> str:
     """Return where the guard of a session listens on this host, for this user. Raises MemguardError."""
     host = crc32(f"{this_host()} {os.getuid()}".encode("utf-8", "surrogateescape"))
-    folder = find_folder(f"memguard-{session}-{host:08x}")
+    folder = find_folder(f"{session}-{host:08x}")
     if not folder:
         raise MemguardError("no folder for temporary files can be written to: point TMPDIR at one")
     return folder

@@ -8,6 +8,7 @@ import pytest
 
 from pytest_memguard.errors import MemguardError, reason_of
 from pytest_memguard.outputs.ci import providers
+from pytest_memguard.unix_socket import SPOOL
 
 from .hooks import Hooks, ScopedFixtures
 from .session import Session
@@ -112,7 +113,7 @@ def _prepare_for_the_worst(config: pytest.Config, session: Session) -> Spool | N
             from pytest_memguard.session_guard.junit import Spool  # late: pytest's start
 
             shared = session.client.shared
-            spool = Spool(os.path.join(os.path.dirname(shared["folder"]), f"memguard-spool-{shared['session']}"))
+            spool = Spool(os.path.join(os.path.dirname(shared["folder"]), SPOOL + shared["session"]))
             facts["junit"] = os.path.join(config.invocation_params.dir, os.path.expanduser(os.path.expandvars(junit)))
             facts["spool"] = spool.path
     except OSError:

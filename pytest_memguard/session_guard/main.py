@@ -23,6 +23,7 @@ from pytest_memguard.processes import readers, signals
 from pytest_memguard.processes.command_line import display
 from pytest_memguard.processes.guard_name import take_guard_name
 from pytest_memguard.processes.model import ENDED
+from pytest_memguard.socket_folders import hold, remove_abandoned
 from pytest_memguard.system.oom_killer import KernelKills, restore_score
 from pytest_memguard.system.terminal import find
 from pytest_memguard.unix_socket import remove
@@ -53,15 +54,18 @@ def main() -> None:
     """Be the guard process: `python -c "..." FACTS`, with a listening socket as descriptor 3."""
     facts = decode(sys.argv[1].encode("utf-8", "surrogateescape"))
     settings = Settings.from_json(decode(os.fsencode(os.environ.pop(PLAN))))
-    _leave(str(facts["path"]))
+    path = str(facts["path"])
+    _leave(path)
+    hold(path)
     try:
         guard_session(facts, settings)
     except BaseException as error:  # the session is told by the closed connection, and starts another
         Console().line(f"internal error in the guard process: {type(error).__name__}: {error}; please report it")
         raise
     finally:
-        roll.clear(os.path.dirname(str(facts["path"])))
-        remove(str(facts["path"]))
+        roll.clear(os.path.dirname(path))
+        remove(path)
+        remove_abandoned(path)
 
 
 def guard_session(facts: dict[str, Any], settings: Settings) -> None:

@@ -11,6 +11,7 @@ import os
 
 from pytest_memguard.errors import ReadError
 from pytest_memguard.jsonline import decode, encode, read_whole
+from pytest_memguard.socket_folders import MEMBER
 
 from .protocol import Hello, parse
 from .shared_page import PAGE, SharedPage
@@ -19,14 +20,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PREFIX = "member-"
 MOST = 256  # files
 LONGEST = 1 << 16  # bytes
 
 
 def enter(folder: str, hello: Hello, page: SharedPage) -> None:
     """Write down who this process is; nothing happens where that cannot be done."""
-    path = os.path.join(folder, f"{PREFIX}{hello.pid}")
+    path = os.path.join(folder, f"{MEMBER}{hello.pid}")
     try:
         with open(path + ".new", "wb") as file:
             file.write(encode({**hello.to_json(), "page": page.descriptor}))
@@ -38,7 +38,7 @@ def enter(folder: str, hello: Hello, page: SharedPage) -> None:
 def leave(folder: str, pid: int) -> None:
     """Take a process off the roll."""
     try:
-        os.unlink(os.path.join(folder, f"{PREFIX}{pid}"))
+        os.unlink(os.path.join(folder, f"{MEMBER}{pid}"))
     except OSError:
         pass
 
@@ -83,6 +83,6 @@ def _page_of(pid: int, number: int) -> SharedPage:
 
 def _files(folder: str) -> list[str]:
     try:
-        return [os.path.join(folder, name) for name in os.listdir(folder) if name.startswith(PREFIX)]
+        return [os.path.join(folder, name) for name in os.listdir(folder) if name.startswith(MEMBER)]
     except OSError:
         return []

@@ -5,6 +5,7 @@ Every run listens, for no one knows what `npm test` starts; what serves a sessio
 
 from __future__ import annotations
 
+from pytest_memguard.socket_folders import hold
 from pytest_memguard.unix_socket import listen
 
 TYPE_CHECKING = False
@@ -30,6 +31,7 @@ class JoinedSessions:
         except OSError:
             self._listening = None
         if self._listening is not None:
+            hold(path)
             poller.add(self._listening.fileno(), self._open)
 
     def killed(self) -> Breach | None:

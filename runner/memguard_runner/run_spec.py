@@ -49,7 +49,7 @@ class RunSpec:
         self.cookie = os.urandom(8).hex()  # a name for this run that no other has
         self.foreground = os.getpid()
         # Where the guard will listen, "" where no folder for temporary files will do. Nothing is created yet.
-        folder = find_folder(f"memguard-{self.cookie}")
+        folder = find_folder(self.cookie)
         self.socket_path = f"{folder}/guard" if folder else ""
 
 

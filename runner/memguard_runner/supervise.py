@@ -17,6 +17,7 @@ from pytest_memguard.outputs.sinks import Sinks
 from pytest_memguard.outputs.text.preflight import warning
 from pytest_memguard.processes import readers
 from pytest_memguard.processes.command_line import display
+from pytest_memguard.socket_folders import remove_abandoned
 
 from . import exit_status
 from .host import RunnerHost
@@ -85,6 +86,8 @@ def supervise(spec: RunSpec, pid: int, started: float, kernel: KernelKills) -> i
     outcome.rss_instead = assembly.meter.no_footprint
     assembly.finish(outcome, session_killed)
     _report(assembly.run, outcome, settings, console, guard.points())
+    if spec.socket_path:
+        remove_abandoned(spec.socket_path)
     # What is left of us then is a leftover of the run around this one, ends with its container, or is cleared away
     # by the foreground process, who cannot tell a command's status 125 from a failure of the guard.
     if COOKIE in os.environ or spec.foreground == 1 or outcome.status == exit_status.OWN_FAILURE:
