@@ -11,8 +11,9 @@ import os
 import stat
 import time
 
-from .unix_socket import LOCK, PREFIX, SPOOL
+from .unix_socket import PREFIX, SPOOL
 
+LOCK = "lock"
 MEMBER = (
     "member-"  # and its pid: begins the name of a file of a pytest process, for the guard that replaces a killed one
 )

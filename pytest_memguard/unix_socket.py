@@ -13,7 +13,6 @@ LONGEST_FOLDER = 90  # bytes; the path of a socket has 104 at most on macOS, 108
 BACKLOG = 64
 PREFIX = "memguard-"
 SPOOL = PREFIX + "spool-"  # begins the name of a file of finished tests, which lies beside the folders
-LOCK = "lock"  # in the folder: see `socket_folders`
 
 
 def find_folder(identifier: str) -> str:
@@ -43,9 +42,13 @@ def listen(path: str) -> socket.socket:
 
 
 def remove(path: str) -> None:
-    """Remove a socket and its folder."""
+    """Remove a socket with its folder, and whatever else is in that."""
     folder = os.path.dirname(path)
-    for action, target in ((os.unlink, path), (os.unlink, f"{folder}/{LOCK}"), (os.rmdir, folder)):
+    try:
+        names = os.listdir(folder)
+    except OSError:  # somebody else was quicker
+        return
+    for action, target in (*((os.unlink, f"{folder}/{name}") for name in names), (os.rmdir, folder)):
         try:
             action(target)
         except OSError:

@@ -28,7 +28,6 @@ from pytest_memguard.system.oom_killer import KernelKills, restore_score
 from pytest_memguard.system.terminal import find
 from pytest_memguard.unix_socket import remove
 
-from . import roll
 from .attach import serve_sessions
 from .host import PytestHost
 
@@ -63,7 +62,6 @@ def main() -> None:
         Console().line(f"internal error in the guard process: {type(error).__name__}: {error}; please report it")
         raise
     finally:
-        roll.clear(os.path.dirname(path))
         remove(path)
         remove_abandoned(path)
 

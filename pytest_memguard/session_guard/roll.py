@@ -43,15 +43,6 @@ def leave(folder: str, pid: int) -> None:
         pass
 
 
-def clear(folder: str) -> None:
-    """Remove what is written there."""
-    for path in _files(folder):
-        try:
-            os.unlink(path)
-        except OSError:
-            pass
-
-
 def read(folder: str) -> Iterator[tuple[Hello, SharedPage]]:
     """Yield those who wrote themselves down, each with its page; with an empty one where a test has closed that."""
     for path in _files(folder)[:MOST]:

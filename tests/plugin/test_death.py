@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import shlex
 import signal
+import socket
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from processes import as_root, is_alive, linux, wait_for
+from processes import PATIENCE, as_root, is_alive, linux, wait_for
 from sessions import PYTEST, Sessions, make_sessions
 from terminals import Terminal
 
@@ -306,3 +309,26 @@ def test_the_terminal_is_given_back_when_pytest_was_killed(sessions: Sessions, h
     for code in (b"\x1b[?1049l", b"\x1b[?25h", b"\x1b[?1002l"):
         assert changed < terminal.seen.index(code) < told
     terminal.leave()
+
+
+def test_the_next_session_removes_the_folder_of_one_that_was_killed_with_its_guard(sessions: Sessions) -> None:
+    sessions.write(
+        "test_long.py", "import hogs\ndef test_it(): hogs.note('runs')\ndef test_long(): hogs.wait_for(bool)"
+    )
+    sessions.write("test_short.py", "def test_it(): pass")
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:  # the path of a socket has to be short
+        sessions.environ["TMPDIR"] = place
+        long = sessions.start(LIMIT, "test_long.py")
+        wait_for(lambda: sessions.notes("runs"), "the test")
+        (folder,) = os.listdir(place)
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(f"{place}/{folder}/guard.1")  # of a guard that was killed while it was started
+        (guard,) = sessions.guards()
+        os.kill(guard, signal.SIGKILL)
+        assert sessions.start(LIMIT, "test_short.py").process.wait(PATIENCE) == 0
+        wait_for(lambda: not sessions.guards(), "the end of the other guard")
+        assert os.listdir(place) == [folder]  # its pytest lives, and will start another guard
+        os.kill(long.pid, signal.SIGKILL)
+        long.wait()
+        assert sessions.run(LIMIT, "test_short.py").status == 0
+        assert not os.listdir(place)

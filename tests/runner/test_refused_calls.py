@@ -8,12 +8,14 @@ import sys
 import pytest
 from processes import MEMGUARD_TEST, linux, program
 from runs import Memguard, both_readers, without_calls
+from sessions import PYTEST, Sessions, make_sessions
 
 pytestmark = [
     linux,
     pytest.mark.skipif(platform.machine() not in ("x86_64", "aarch64"), reason="its system calls are not known here"),
     pytest.mark.parametrize("error", ["EPERM", "ENOSYS"]),
 ]
+__all__ = ["make_sessions"]
 SUITE = """
 import subprocess, sys
 HOG = "held = [bytearray(b'm' * (1 << 20)) for _ in range(400)]"
@@ -22,7 +24,6 @@ def test_own(): exec(HOG)
 def test_subprocess(): subprocess.run([sys.executable, "-c", HOG])
 def test_after(): pass
 """
-SESSION = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--mem-limit=150"]
 DOCTOR = [sys.executable, "-m", "memguard_runner.companion", "doctor"]
 
 
@@ -36,16 +37,16 @@ def test_a_run_is_guarded_all_the_same(memguard: Memguard, error: str, calls: st
     assert (result.status, "1 process ended after SIGTERM" in result.own) == (137, True)
 
 
-def test_a_session_is_guarded_all_the_same(memguard: Memguard, error: str) -> None:
-    (memguard.folder / "test_it.py").write_text(SUITE)
+def test_a_session_is_guarded_all_the_same(sessions: Sessions, error: str) -> None:
+    sessions.write("test_it.py", SUITE)
     # Without uname there is no pytest.
-    result = memguard.start_as(without_calls(error, "all-flock-uname", *SESSION)).wait()
-    assert (result.status, "2 failed, 2 passed" in result.out, result.err) == (1, True, "")
+    result = sessions.run("--mem-limit=150", command=without_calls(error, "all-flock-uname", *PYTEST))
+    assert (result.status, result.counts, result.err) == (1, {"failed": 2, "passed": 2}, "")
     assert "memory limit 150 MB (--mem-limit) passed" in result.out
 
 
-def test_a_session_that_cannot_lock_its_folder_says_so(memguard: Memguard, error: str) -> None:
-    result = memguard.start_as(without_calls(error, "flock", *SESSION)).wait()
+def test_a_session_that_cannot_lock_its_folder_says_so(sessions: Sessions, error: str) -> None:
+    result = sessions.run("--mem-limit=150", command=without_calls(error, "flock", *PYTEST))
     assert result.status == pytest.ExitCode.USAGE_ERROR
     assert "cannot be locked" in result.err
     assert "TMPDIR" in result.err

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from processes import GUARD, wait_for
+from processes import wait_for
 from runs import Memguard, both_readers
 
 if TYPE_CHECKING:
@@ -72,22 +70,3 @@ def test_the_next_run_removes_what_killed_guards_left_and_nothing_else(memguard:
     assert set(folders(place)) == {*before, "memguard-report"}
     alive.process.terminate()
     alive.wait()
-
-
-def test_the_next_session_removes_what_a_killed_one_left(memguard: Memguard, place: Path) -> None:
-    (memguard.folder / "test_it.py").write_text(
-        "import os, time\ndef test_it(): time.sleep(60 * int(os.environ['LONG']))"
-    )
-    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--mem-limit=500"]
-    run = memguard.start_as(words, env={"LONG": "1"})
-    (name,) = held(place, [])
-    (guard,) = [pid for pid in memguard.processes() if psutil.Process(pid).name() == GUARD]
-    with socket.socket(socket.AF_UNIX) as other:
-        other.bind(str(place / name / "guard.1"))  # of a guard that was killed while it was started
-    kill(guard)
-    assert memguard.start_as(words, env={"LONG": "0"}).wait().status == 0
-    wait_for(lambda: folders(place) == [name], "the end of the other guard")  # the session will start one when it can
-    kill(run.pid)
-    run.wait()
-    assert memguard.start_as(words, env={"LONG": "0"}).wait().status == 0
-    wait_for(lambda: not folders(place), "an empty folder")

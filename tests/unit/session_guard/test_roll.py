@@ -54,6 +54,6 @@ def test_what_is_no_entry_is_passed_over(tmp_path, page):
     (tmp_path / "member-5").write_bytes(b'{"op": "mark"}')
     roll.enter(str(tmp_path), hello(7), page)
     assert [found.pid for found, _ in roll.read(str(tmp_path))] == [7]
-    roll.clear(str(tmp_path))
+    roll.leave(str(tmp_path), 7)
     roll.enter(str(tmp_path / "missing"), hello(7), page)
     assert list(roll.read(str(tmp_path))) == []
