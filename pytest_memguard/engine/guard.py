@@ -22,6 +22,7 @@ from . import polling
 from .cpu_time import CpuTimeBound
 from .held_files import LEAST
 from .history import FIRST_SPAN, NEW_PEAK, Curve, History, Peak
+from .meter import estimate
 from .snapshot_pace import SnapshotPace
 
 TYPE_CHECKING = False
@@ -319,6 +320,8 @@ class Guard:
             return
         if self._meter.copied(reading, self._tree) > CHANGE_WORTH_MEASURING * total:
             total = min(reading.high, reading.resident)
+        else:  # what was forked since may have copied what it shares
+            total = max(total, min(reading.high, sum(map(_estimate, self._tree.members.values()))))
         self._note_peak(self._possible, reading, total)
 
     def _note_peak(self, peak: Peak, reading: Reading, total: int) -> None:
@@ -335,9 +338,7 @@ class Guard:
 
     def _total(self, reading: Reading) -> int:
         """Return the best figure for what the tree holds, in bytes."""
-        if self._meter.has_measured():
-            return max(reading.low, min(reading.high, sum(map(_estimate, self._tree.members.values()))))
-        return reading.high
+        return max(reading.low, min(reading.high, estimate(self._tree.members.values())))
 
     def _decide(self, reading: Reading) -> events.Snapshot | None:
         """Return the snapshot of a confirmed breach; None when all is well. Whoever will be ended is frozen by then."""

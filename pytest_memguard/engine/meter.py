@@ -36,7 +36,7 @@ from .held_files import HeldFiles
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from .tree import Tree
 
@@ -375,6 +375,20 @@ class Meter:
 
 def _amount(pair: tuple[int, Member]) -> int:
     return pair[0]
+
+
+def estimate(members: Collection[Member]) -> int:
+    """Return bytes the tree holds as far as is known: forks that were not measured yet share what they began with."""
+    total = sum([member.estimate() for member in members])
+    measured = {member.family for member in members if member.measured >= 0}
+    largest: dict[int, int] = {}
+    for member in members:
+        if member.measured < 0 and member.family:
+            common = min(member.anonymous, member.common)
+            total -= common
+            if member.family not in measured:
+                largest[member.family] = max(largest.get(member.family, 0), common)
+    return total + sum(largest.values())
 
 
 def lower_bound(members: Iterable[Member]) -> int:

@@ -54,6 +54,8 @@ def add_ending(outcome: events.Outcome, guard: Guard, ending: Ending | None, lar
     """Add the peak and how the tree was ended; `largest` is the RSS in bytes that a single process has ever held."""
     peak = guard.peak
     outcome.peak, outcome.peak_at, outcome.peak_certain = peak.total, peak.at, peak.certain
+    if not peak.certain and outcome.breach is None:  # more would have been found out
+        outcome.peak = min(peak.total, guard.facts.limit)
     outcome.peak_pid, outcome.peak_command, outcome.peak_share = peak.pid, peak.command, peak.share
     # RSS counts shared files whole, so it says something only when it is clearly more than what was seen.
     if largest > max(outcome.peak * CLEARLY_MORE, memory.own_peak()):

@@ -107,6 +107,32 @@ def test_junit_has_the_figures_of_every_test(figures):
     assert "hog.py" in figures["test_with_a_program"].properties["memguard_largest_subprocess"]
 
 
+def test_a_block_that_forked_workers_share_counts_once(suite):
+    suite.write(
+        """
+def look_at_it(_):
+    time.sleep(0.02)
+    return sum(shared[::4096])
+
+@pytest.mark.parametrize("number", range(3))
+def test_shares(number):
+    global shared
+    shared = bytearray(150 * MB)
+    for at in range(0, len(shared), 4096):
+        shared[at] = 1
+    with multiprocessing.get_context("fork").Pool(8) as pool:
+        for _ in range(3):
+            pool.map(look_at_it, range(8))
+    del shared
+"""
+    )
+    outcome = suite.run("--mem-limit=400")
+    assert outcome.status == 0, outcome
+    assert "memguard warnings" not in outcome.out
+    for case in outcome.cases.values():
+        assert 149 < case.megabytes("memguard_added_mb") < 230
+
+
 def test_the_table_is_there_only_when_asked_for_and_shows_ten(suite):
     suite.write("@pytest.mark.parametrize('number', range(12))\ndef test_it(number): pass\n")
     assert "heaviest" not in suite.run("--mem-limit=800").out

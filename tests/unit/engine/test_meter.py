@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_memguard.engine import meter as meters
-from pytest_memguard.engine.meter import Meter, lower_bound
+from pytest_memguard.engine.meter import Meter, estimate, lower_bound
 from pytest_memguard.engine.tree import Tree
 from pytest_memguard.processes.model import Member, ProcessId
 
@@ -55,6 +55,24 @@ def test_of_one_process_resident_memory_is_all_there_is_to_know():
     reading = meter.read(tree, 0.0)
     assert (reading.resident, reading.low, reading.high, reading.count) == (60 * MB, 60 * MB, 60 * MB, 1)
     assert not [call for call in reader.calls if call.startswith("footprint")]
+
+
+def test_forks_that_were_not_measured_are_taken_to_share_what_they_began_with():
+    reader, tree, meter = prefork()
+    meter.read(tree, 0.0)
+    assert estimate(tree.members.values()) == 400 * MB
+    reader.take(COMMAND + 1, 30 * MB)
+    reader.take(COMMAND, 10 * MB)
+    meter.read(tree, 0.1)
+    assert estimate(tree.members.values()) == 440 * MB
+    meter.measure(tree, 0.2)
+    assert estimate(tree.members.values()) == 440 * MB
+    reader.fork(COMMAND, COMMAND + 9)
+    reader.start(COMMAND + 10, COMMAND)
+    reader.take(COMMAND + 10, 20 * MB)
+    tree.scan()
+    meter.read(tree, 0.3)
+    assert estimate(tree.members.values()) == 460 * MB
 
 
 def test_what_one_process_holds_alone_is_certain_without_a_measurement():
