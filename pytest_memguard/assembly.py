@@ -16,6 +16,7 @@ from pytest_memguard.engine.budget import Budget
 from pytest_memguard.engine.enforcer import Enforcer
 from pytest_memguard.engine.guard import Guard
 from pytest_memguard.engine.meter import Meter
+from pytest_memguard.environ import LIFELINE
 from pytest_memguard.outputs.console import Console
 from pytest_memguard.outputs.sinks import Sinks
 from pytest_memguard.system import memory, tmpfs
@@ -161,7 +162,8 @@ class Assembly:
             from pytest_memguard.outputs.log.folder import runs_folder  # late: the guard's memory
             from pytest_memguard.outputs.log.kept_sink import KeptLogSink
 
-            sinks.add(KeptLogSink(kept or runs_folder(os.environ, sys.platform), keep), "kept log", quiet=True)
+            place = kept or runs_folder(os.environ, sys.platform)
+            sinks.add(KeptLogSink(place, keep, is_rerun=LIFELINE in os.environ), "kept log", quiet=True)
         if verbose:
             from pytest_memguard.outputs.status_line import StatusLine  # late: the guard's memory
 

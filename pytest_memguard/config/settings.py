@@ -180,6 +180,16 @@ def _parse_urls(value: object, written_in_file: bool) -> tuple[str, ...]:
     return tuple(words)
 
 
+def _parse_patterns(value: object, written_in_file: bool) -> tuple[str, ...]:
+    """Accept a list; in a variable, words with blanks between them. An empty list, or false, means none."""
+    if value is False and written_in_file:
+        return ()
+    words = value.split() if isinstance(value, str) and not written_in_file else value
+    if not isinstance(words, (list, tuple)) or not all(isinstance(word, str) and word.strip() for word in words):
+        raise ValueError('expected patterns as in a .gitignore, such as ["out/", "*.log"]')
+    return tuple(words)
+
+
 def _count(expected: str) -> Callable[[object, bool], int]:
     def parse(value: object, _written_in_file: bool) -> int:
         digits = value.strip() if isinstance(value, str) else value
@@ -340,6 +350,14 @@ SETTINGS = (
         doors=RUNNER,
         options=("--leave-running",),
     ),
+    Setting(
+        "watch-ignore",
+        Kind("PATTERNS", _parse_patterns, " ".join),
+        (),
+        "what --watch does not watch, as in a .gitignore: a list of patterns",
+        example="out/",
+        doors=RUNNER,
+    ),
     Setting("enabled", SWITCH, False, "guard every pytest session of this project", doors=PYTEST),
     Setting(
         "test-limit",
@@ -399,6 +417,7 @@ class Settings:
     notify_urls: tuple[str, ...]
     grace: float
     leave_running: bool
+    watch_ignore: tuple[str, ...]
     enabled: bool
     test_limit: Limit  # 0: none
     action: str

@@ -7,6 +7,7 @@ killed, the pipe it holds closes, and the running guard ends its tree.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from pytest_memguard.processes import signals
 from pytest_memguard.system.terminal import find, is_piped
 
 from . import exit_status
+from .watch_brake import Brake
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,8 +41,6 @@ IGNORED = (
 )
 """Folders that programs write to and people do not."""
 
-LOOP = 3  # restarts in a row by the same file, each within LOOP_SECONDS of a start, are the command's own doing
-LOOP_SECONDS = 2.0
 CHECK = 0.1  # seconds between two looks at whether the run has ended
 ENDS_WATCHING = (signals.SIGINT, signals.SIGTERM, signals.SIGHUP)
 
@@ -49,11 +49,14 @@ def watch(options: Options, settings: Settings) -> int:
     """Run, and run again at every change, until a signal ends it; return the exit status of the last run."""
     try:
         import watchfiles  # late: an extra
-    except ImportError:
+
+        from .watch_ignore import IgnoredFiles  # late: an extra
+    except ImportError as error:
         raise MemguardError(
-            "--watch needs the package watchfiles, which is not installed: pip install 'pytest-memguard[watch]'"
+            f"--watch needs the package {error.name}, which is not installed: pip install 'pytest-memguard[watch]'"
         ) from None
 
+    ignored = IgnoredFiles(settings, os.getcwd())
     console = Console()
     stop = threading.Event()
     received: list[int] = []
@@ -78,25 +81,38 @@ def watch(options: Options, settings: Settings) -> int:
     terminal = find(os.getpid(), piped=is_piped(1))
     log = os.path.realpath(settings.log) if settings.log else None
     changes = _changes(_Filter(watchfiles.DefaultFilter(ignore_dirs=IGNORED), log), stop)
-    loop = _LoopWarning(console)
+    brake = Brake(time.monotonic())
     run = _start(options, reading, give_back)
     status: int | None = None
+    paths: set[str] = set()  # that have changed since the run was started
+    pause, due = 0.0, 0.0
+    told = False
     try:
-        for changed in changes:
+        for batch in changes:
+            now = time.monotonic()
             if status is None:
                 status = run.poll()
                 if status is not None:
+                    brake.run_ended(now)
                     _give_back(terminal)
                     _tell_end(console, status)
+            changed = ignored.without(batch)
             if changed:
+                pause = brake.pause(changed, now, waiting=bool(paths))
+                if not paths or not pause:
+                    due = now + pause
+                    _tell_change(console, changed, pause, is_running=status is None)
+                paths |= changed
+                if pause and not told:
+                    told = True
+                    console.line(_loop_warning(min(changed)))
+            if paths and now >= due and (status is not None or not pause):
                 if status is None:
                     _end(run)
                     _give_back(terminal)
-                path = os.path.relpath(min(changed, key=_path_of)[1])
-                more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
-                console.line(f"{path}{more} changed: running again")
-                loop.note(path)
                 run, status = _start(options, reading, give_back), None
+                brake.run_started(time.monotonic())
+                paths.clear()
     finally:
         if status is None:
             status = _wait_for_the_last(run, received)
@@ -148,29 +164,19 @@ class _Filter:
         return os.path.realpath(path) != self._log and bool(self._usual(change, path))  # type: ignore[operator]
 
 
-class _LoopWarning:
-    """Says once that the command seems to restart itself by what it writes."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._path = ""
-        self._times = 0
-        self._started = time.monotonic()
-
-    def note(self, path: str) -> None:
-        """Take note of a restart that a change of `path` caused."""
-        now = time.monotonic()
-        again = path == self._path and now - self._started < LOOP_SECONDS
-        self._path, self._times, self._started = path, self._times + 1 if again else 1, now
-        if self._times == LOOP:
-            self._console.line(
-                f"warning: {path} changes at every run: if the command writes it itself, let it write to a folder that "
-                "is not watched (build, dist, .cache, coverage ...)"
-            )
+def _tell_change(console: Console, paths: set[str], pause: float, *, is_running: bool) -> None:
+    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+    after = ", when this run has ended" if is_running else ""
+    when = f" in {pause:.0f} s{after}" if pause else ""
+    console.line(f"{min(paths)}{more} changed: running again{when}")
 
 
-def _path_of(change: tuple[object, str]) -> str:
-    return change[1]
+def _loop_warning(path: str) -> str:
+    return (
+        f"warning: {path} changes at every run: if the command writes it itself, let it write to a folder that is not "
+        f"watched (build, dist, .cache, coverage ...), or ignore it (watch-ignore = {json.dumps([path])} in the "
+        "configuration, or a .gitignore); until then each run waits longer than the one before"
+    )
 
 
 def _start(options: Options, lifeline: int, give_back: Callable[[], object]) -> subprocess.Popen[bytes]:

@@ -17,7 +17,7 @@ from processes import MEMGUARD_TEST, as_root, linux, program, python, wait_for
 from runs import GROWS_IN_A_HANG, RECORDER, Memguard, both_readers, hanging, small_disk
 
 from pytest_memguard.analysis import past_runs
-from pytest_memguard.outputs.log.folder import is_name, name_for, prune, runs_folder
+from pytest_memguard.outputs.log.folder import KILL, RERUN, is_name, name_for, prune, runs_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -308,6 +308,45 @@ def test_the_oldest_go_when_all_are_too_large_together(tmp_path: Path) -> None:
     os.truncate(tmp_path / names[2], 90 << 20)
     prune(str(tmp_path), 100, names[2])
     assert os.listdir(tmp_path) == [names[2]]  # the run that has just ended
+
+
+def test_kills_stay_longest_and_runs_of_watch_go_first(tmp_path: Path) -> None:
+    kills = [name_for(1e9 + number, "/shop", KILL) for number in range(4)]
+    usual = [name_for(1.1e9 + number, "/shop") for number in range(4)]
+    reruns = [name_for(1.2e9 + number, "/shop", RERUN) for number in range(4)]
+    others = [name_for(1e9, "/elsewhere", ending) for ending in (KILL, RERUN, ".jsonl")]
+    for name in (*kills, *usual, *reruns, *others):
+        (tmp_path / name).write_bytes(b"x")
+    prune(str(tmp_path), 6, reruns[-1])
+    # Half of the room is for kills; the run that has just ended stays in any case.
+    assert sorted(os.listdir(tmp_path)) == sorted([*kills[1:], *usual[1:], reruns[-1], *others])
+
+
+def test_a_run_that_was_stopped_outlives_later_ones(memguard: Memguard, logs: KeptLogs) -> None:
+    memguard.environ["MEMGUARD_KEEP"] = "2"
+    assert memguard.run("-t", 40, *HOG).status == 137
+    (kill,) = logs.names()
+    for _ in range(3):
+        memguard.run("true")
+    assert len(logs.names()) == 2
+    assert kill in logs.names()
+    assert [run.verdict for run in logs()] == ["ok", "memory"]
+
+
+def test_runs_of_watch_push_no_others_out(memguard: Memguard, logs: KeptLogs) -> None:
+    pytest.importorskip("watchfiles")
+    memguard.environ["MEMGUARD_KEEP"] = "2"
+    folder = memguard.folder / "project"
+    folder.mkdir()
+    for _ in range(2):
+        memguard.run("true", cwd=folder)
+    before = logs.names()
+    run = memguard.start("--watch", "true", cwd=folder)
+    wait_for(lambda: (folder / "x").write_text(str(time.time())) and run.err.count("waiting for") >= 3, "three runs")
+    run.process.terminate()
+    run.wait()
+    assert len(logs.names()) <= 4  # the last one, and one that is being written
+    assert set(before) <= set(logs.names())
 
 
 def test_a_log_from_the_future_is_the_first_to_go(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -126,6 +127,31 @@ def test_killing_the_watcher_ends_the_tree(memguard: Memguard, project: Path) ->
     os.kill(run.pid, signal.SIGKILL)
     wait_until_gone([*pids, *below])
     assert run.wait().status == -signal.SIGKILL
+
+
+def test_a_command_that_writes_into_the_watched_folder_is_slowed_down_and_one_line_says_why(
+    memguard: Memguard, project: Path
+) -> None:
+    run = memguard.start("--watch", "sh", "-c", "echo run >> ../runs; date >> out.txt", cwd=project)
+    wait_for(lambda: "out.txt changed: running again in 2 s" in run.err, "the second pause")
+    assert count(memguard) == 4
+    run.process.terminate()
+    result = run.wait()
+    assert result.err.count("warning: out.txt changes at every run") == 1
+    assert 'watch-ignore = ["out.txt"]' in result.err
+
+
+def test_what_git_and_the_configuration_ignore_is_no_change(memguard: Memguard, project: Path) -> None:
+    (project / ".gitignore").write_text("*.out\n!kept.out\n")
+    (project / "memguard.toml").write_text('watch-ignore = ["/reports/"]')
+    (project / "reports").mkdir()
+    write = "echo run >> ../runs; date > a.out; date > reports/b.txt"
+    run = memguard.start("--watch", "sh", "-c", write, cwd=project)
+    waiting(run, 1)
+    wait_for(lambda: (project / "kept.out").write_text(str(os.urandom(4))) and count(memguard) >= 2, "a run")
+    waiting(run, 2)
+    run.process.terminate()
+    assert set(re.findall(r"memguard: (.*) changed", run.wait().err)) == {"kept.out"}
 
 
 def test_the_log_in_the_watched_folder_is_no_change(memguard: Memguard, project: Path) -> None:

@@ -24,8 +24,10 @@ MOST_BYTES = 50 << 20  # of all kept logs together
 MOST_FILES = 500
 SUFFIX = ".jsonl"
 UNFINISHED = ".new"  # a file that is not locked yet
-NAME_LENGTH = len("20250107T103045.123Z-00000000-0000.jsonl")
+STEM = len("20250107T103045.123Z-00000000-0000")  # of a name: what stands before its ending
 DIRECTORY = slice(21, 29)  # of a name: the sum of the working directory
+KILL = "-kill" + SUFFIX  # ending of a run that was stopped for memory
+RERUN = "-watch" + SUFFIX  # ending of a run of `--watch`
 ABANDONED = 60.0  # seconds after which an unfinished file is nobody's
 UNLOCKABLE_IN_USE = 3600.0  # seconds since the last write, where the file system has no locks
 DAY = 86400.0
@@ -37,11 +39,11 @@ def runs_folder(environ: Mapping[str, str], platform: str) -> str:
     return f"{state}/runs" if state else ""
 
 
-def name_for(started: float, directory: str) -> str:
+def name_for(started: float, directory: str, ending: str = SUFFIX) -> str:
     """Return a name for a log: when the run started, in which directory (a sum), and something of its own."""
     from binascii import crc32  # late: the guard's memory
 
-    return f"{_stamp(started)}-{crc32(directory.encode('utf-8', 'surrogateescape')):08x}-{os.urandom(2).hex()}{SUFFIX}"
+    return f"{_stamp(started)}-{crc32(directory.encode('utf-8', 'surrogateescape')):08x}-{os.urandom(2).hex()}{ending}"
 
 
 def _stamp(moment: float) -> str:
@@ -51,12 +53,10 @@ def _stamp(moment: float) -> str:
 
 def is_name(name: str) -> bool:
     """Return whether a file of this name is ours to read and to remove."""
-    if len(name) != NAME_LENGTH or [name[8], name[15], name[19:21], name[29]] != ["T", ".", "Z-", "-"]:
+    if name[STEM:] not in (SUFFIX, KILL, RERUN) or [name[8], name[15], name[19:21], name[29]] != ["T", ".", "Z-", "-"]:
         return False
     digits, hexadecimal = name[:8] + name[9:15] + name[16:19], name[DIRECTORY] + name[30:34]
-    return (
-        name[34:] == SUFFIX and digits.isascii() and digits.isdigit() and not set(hexadecimal) - set("0123456789abcdef")
-    )
+    return digits.isascii() and digits.isdigit() and not set(hexadecimal) - set("0123456789abcdef")
 
 
 def create(place: str, name: str) -> int:
@@ -77,14 +77,18 @@ def create(place: str, name: str) -> int:
     return descriptor
 
 
-def close(descriptor: int, place: str, name: str, *, is_empty: bool) -> None:
-    """Close a log, and remove it when nothing is in it."""
-    if is_empty:
-        try:
+def close(descriptor: int, place: str, name: str, *, is_empty: bool, is_kill: bool) -> str:
+    """Close a log, and remove it when nothing is in it; return its name, which tells that the run was stopped."""
+    final = name[:STEM] + KILL if is_kill else name
+    try:
+        if is_empty:
             os.unlink(f"{place}/{name}")
-        except OSError:
-            pass
+        elif final != name:
+            os.rename(f"{place}/{name}", f"{place}/{final}")
+    except OSError:
+        final = name
     os.close(descriptor)
+    return final
 
 
 def lock(descriptor: int, *, shared: bool = False) -> bool | None:
@@ -107,7 +111,7 @@ def is_in_use(descriptor: int) -> bool:
 
 
 def prune(place: str, keep: int, own: str) -> None:
-    """Remove the oldest logs: all but `keep` of the working directory of log `own`, and what is too much in all.
+    """Remove the logs of least worth: all but `keep` of the directory of log `own`, and what is too much in all.
 
     `own`, what a guard still writes, and what memguard did not name stay. Others may prune at the same time.
     """
@@ -118,22 +122,31 @@ def prune(place: str, keep: int, own: str) -> None:
     future = _stamp(time.time() + DAY)
     # Written with a clock that was wrong: it would be the newest for years.
     names = sorted(filter(is_name, found), key=lambda name: (name < future, name), reverse=True)
-    directory = own[DIRECTORY]
-    of_directory = number = size = 0
-    for name in names:
+    too_many = set(_by_worth([name for name in names if name[DIRECTORY] == own[DIRECTORY]], keep)[keep:])
+    size = 0
+    for number, name in enumerate(_by_worth(names, MOST_FILES)):
         path = f"{place}/{name}"
-        number += 1
-        of_directory += name[DIRECTORY] == directory
         try:
             size += os.lstat(path).st_size
         except OSError:
             continue
-        too_many = name[DIRECTORY] == directory and of_directory > keep
-        if name != own and (too_many or number > MOST_FILES or size > MOST_BYTES):
+        if name != own and (name in too_many or number >= MOST_FILES or size > MOST_BYTES):
             _remove(path)
     for name in found:
         if name.startswith(".") and name.endswith(UNFINISHED) and is_name(name[1 : -len(UNFINISHED)]):
             _remove(f"{place}/{name}", unless_younger=ABANDONED)
+
+
+def _by_worth(names: list[str], most: int) -> list[str]:
+    """Return logs, given with the newest first, by what they are worth where there is room for `most`.
+
+    Kills come first, but leave half of the room: how much healthy runs need is to be known, too. Runs of `--watch`,
+    hundreds in an hour, come last.
+    """
+    kills = [name for name in names if name.endswith(KILL)][: most // 2]
+    reruns = [name for name in names if name.endswith(RERUN)]
+    last = {*kills, *reruns}
+    return [*kills, *(name for name in names if name not in last), *reruns]
 
 
 def _remove(path: str, unless_younger: float = 0.0) -> None:

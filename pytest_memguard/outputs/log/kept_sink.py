@@ -6,6 +6,8 @@ created, until the run is a second old or over, and nothing at all is said when 
 
 from __future__ import annotations
 
+from pytest_memguard.events import KERNEL_OOM, MEMORY
+
 from . import folder
 
 TYPE_CHECKING = False
@@ -25,10 +27,12 @@ class KeptLogSink:
     The guard makes the lines; a thread (`writer`) writes them, so that a home that hangs does not hold up the guarding.
     """
 
-    def __init__(self, place: str, keep: int) -> None:
-        """Take the folder, and how many runs of one working directory are kept in it."""
+    def __init__(self, place: str, keep: int, *, is_rerun: bool) -> None:
+        """Take the folder, how many runs of one working directory are kept in it, and whether this is `--watch`'s."""
         self._folder = place
         self._keep = keep
+        self._is_rerun = is_rerun
+        self._is_kill = False
         self._gave_up = not place
         self._run: Run | None = None
         self._waiting: list[Snapshot] = []
@@ -63,7 +67,8 @@ class KeptLogSink:
     memguard_breach = memguard_warning  # while the tree waits for its end
 
     def memguard_finished(self, snapshot: Snapshot, outcome: Outcome) -> None:
-        """Write how the run ended, and remove the oldest logs."""
+        """Write how the run ended, and remove the logs of least worth."""
+        self._is_kill = outcome.verdict in (MEMORY, KERNEL_OOM)
         self._write((snapshot, outcome))
         outcome.kept = self._is_complete
 
@@ -82,7 +87,9 @@ class KeptLogSink:
             from . import background_writer, lines
 
             if self._writer is None:
-                self._name = folder.name_for(self._run.started, self._run.directory)
+                self._name = folder.name_for(
+                    self._run.started, self._run.directory, folder.RERUN if self._is_rerun else folder.SUFFIX
+                )
         except (ImportError, OSError):
             self._gave_up = True
             return
@@ -120,7 +127,9 @@ class KeptLogSink:
         is_written = self._put(data)
         if self._descriptor < 0:
             return
-        folder.close(self._descriptor, self._folder, self._name, is_empty=bool(self._opening))
+        self._name = folder.close(
+            self._descriptor, self._folder, self._name, is_empty=bool(self._opening), is_kill=self._is_kill
+        )
         self._descriptor = -1
         self._is_complete = is_written
         folder.prune(self._folder, self._keep, self._name)

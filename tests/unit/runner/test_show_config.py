@@ -36,6 +36,7 @@ def test_the_defaults_are_shown_one_line_each(tmp_path):
         "notify-urls": ("none", "default"),
         "grace": ("5 s", "default"),
         "leave-running": ("false", "default"),
+        "watch-ignore": ("none", "default"),
         "profile": ("none", "default"),
         "config file": ("none", "none found"),
         "user's file": ("none", "none found"),

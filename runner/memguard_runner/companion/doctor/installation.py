@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PACKAGE = "pytest-memguard"
 EXTRAS = {
-    "watch": ("watchfiles", "memguard-test --watch"),
+    "watch": ("watchfiles pathspec", "memguard-test --watch"),
     "notify": ("apprise", "notify-urls"),
     "completion": ("shtab", "memguard completion"),
 }
@@ -102,7 +102,7 @@ def _packages(context: CheckContext) -> list[Finding]:
 
 
 def _extras(_context: CheckContext) -> list[Finding]:
-    there = [name for name, (module, _) in EXTRAS.items() if find_spec(module) is not None]
+    there = [name for name, (modules, _) in EXTRAS.items() if all(map(find_spec, modules.split()))]
     missing = [name for name in EXTRAS if name not in there]
     found = [ok("extras", ", ".join(f"{name} ({EXTRAS[name][1]})" for name in there))] if there else []
     if missing:
