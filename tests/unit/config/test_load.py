@@ -145,7 +145,14 @@ def test_every_setting_can_be_given_in_a_variable(load, tmp_path):
     values = {"LIMIT": "1G", "WARN": "50%", "INTERVAL": "2", "LOG": "m.log", "VERBOSE": "yes", "NOTIFY": "off"}
     values |= {"KEEP": "7", "GRACE": "0", "LEAVE_RUNNING": "TRUE", "MIN_AVAILABLE": "500"}
     values |= {"NOTIFY_ON": "finish kill", "NOTIFY_COMMAND": "true", "NOTIFY_URLS": "ntfy://a slack://b/c"}
-    values |= {"ENABLED": "1", "TEST_LIMIT": "25%", "ACTION": "warn", "LEFTOVERS": "kill", "REPORT": "7"}
+    values |= {
+        "ENABLED": "1",
+        "TEST_LIMIT": "25%",
+        "ACTION": "warn",
+        "LEFTOVERS": "kill",
+        "REPORT": "7",
+        "WATCH_IGNORE": "a b",
+    }
     chosen = load(environ={f"MEMGUARD_{name}": value for name, value in values.items()})
     assert (chosen.limit, chosen.warn, chosen.interval, chosen.grace) == (1024 * MB, 512 * MB, 2.0, 0.0)
     assert (chosen.verbose, chosen.notify, chosen.leave_running) == (True, False, True)
@@ -154,6 +161,7 @@ def test_every_setting_can_be_given_in_a_variable(load, tmp_path):
     assert (chosen.action, chosen.leftovers) == ("warn", "kill")
     assert (chosen.notify_on, chosen.notify_command) == (("kill", "finish"), "true")
     assert chosen.notify_urls == ("ntfy://a", "slack://b/c")
+    assert chosen.watch_ignore == ("a", "b")
     assert {chosen.source(setting.name) for setting in SETTINGS} == {setting.variable for setting in SETTINGS}
 
 
