@@ -20,6 +20,7 @@ from pytest_memguard.units import Limit
 
 from . import orphans, spawn_hook
 from .connection import Connection, ConnectionLost, OtherVersion, folder_of, is_own, this_host
+from .options import OPTIONS
 from .own_memory import move_up
 
 TYPE_CHECKING = False
@@ -82,7 +83,10 @@ class GuardClient:
     def wait_until_ready(self) -> None:
         """Wait until the guard looks at this process; done once."""
         try:
-            self.connection.wait_for_guard()
+            around = self.connection.wait_for_guard()
+            if self.joined and self.connection.hello.needs_own_guard(around.limit):
+                self.joined = False  # of the guard around pytest: it holds for the run as a whole
+                self.renew("")
         except OtherVersion as error:
             self.joined, self.lost = False, str(error)
             self._warn(self.lost)
@@ -184,7 +188,7 @@ class GuardClient:
         try:
             self.connection.find_or_start()
             self._guard_pid = self.connection.wait_for_guard().guard
-            if self._guard_pid != guard_before and not self.lost:
+            if self._guard_pid != guard_before and reason and not self.lost:
                 self._warn(f"the guard process is gone ({reason}); another one guards the session since")
                 self.lost = reason
         except Exception as error:
@@ -236,6 +240,7 @@ class GuardClient:
             worker=self._worker,
             pid=os.getpid(),
             usual=self._usual,
+            limit=self._plan.limit if self._plan.limit.source == OPTIONS["limit"] else 0,
             **({} if self._worker else shared["death"]),
         )
         # A worker may have another TMPDIR; on another host, or as another user, it has a guard of its own.

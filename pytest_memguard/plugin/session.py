@@ -26,7 +26,7 @@ from pytest_memguard.units import MB, UNLIMITED, format_size
 
 from .client import GuardClient
 from .current_test import CurrentTest
-from .options import MARKER
+from .options import MARKER, OPTIONS
 from .own_memory import OwnMemory
 from .plan import limit_of, with_place
 from .properties import ADDED, LARGEST, PEAK, PROPERTIES, SUBPROCESSES, in_mb
@@ -90,6 +90,12 @@ class Session:
         from . import api, failure, local_breaches  # noqa: F401
 
         self.client.wait_until_ready()
+        if self.client.joined and not self._worker:
+            for name in ("log", "min_available"):
+                if self.plan.source(name) == OPTIONS[name]:
+                    self.warnings.append(
+                        f"{OPTIONS[name]} does not hold inside memguard-test: give it to memguard-test"
+                    )
         self._tells_snapshots = bool(self._config.hook.pytest_memguard_snapshot.get_hookimpls())
 
     def close(self, status: int) -> None:
@@ -370,11 +376,11 @@ class Session:
         elif self.plan.limit != UNLIMITED:
             # What was freed since is not in the guard's figure any more.
             total = max(self.client.page.guard_state().total, peak)
-            grew = added * 10 > self.plan.limit
-            if total >= share * self.plan.limit and grew:
+            limit = self.client.limit()
+            if total >= share * limit and added * 10 > limit:
                 self.warnings.append(
                     f"{item.nodeid}: the session came close to its memory limit: {format_size(total)} of "
-                    f"{format_size(self.plan.limit)} used, {format_size(added)} of it by this test"
+                    f"{format_size(limit)} used, {format_size(added)} of it by this test"
                 )
 
     def _hand_on_snapshot(self, item: pytest.Item) -> None:

@@ -99,7 +99,8 @@ class Hello(Opening, Operation):
 
     `pid` counts where the socket does not tell. Of the session's first process: pytest's root folder, and where it is
     to be written how the session died ("" for nowhere): the folder `cache`, the file `junit` from the file `spool`.
-    `usual` is what GuardFacts told of a guard before this one, which may have left another RLIMIT_DATA.
+    `usual` is what GuardFacts told of a guard before this one, which may have left another RLIMIT_DATA. `limit` is what
+    the session was asked to keep to by its own option, in bytes (0: nothing).
     """
 
     op = "hello"
@@ -111,6 +112,11 @@ class Hello(Opening, Operation):
     junit: str = field(_read_name, default="")
     spool: str = field(_read_name, default="")
     usual: list[int] | None = field(_read_limits, default=None)
+    limit: int = field(read_whole, default=0)
+
+    def needs_own_guard(self, limit: int) -> bool:
+        """Return whether a guard with this limit would let the session have too much."""
+        return 0 < self.limit < limit
 
 
 class Mark(Operation):
@@ -242,6 +248,7 @@ class Refusal(JsonObject):
 class GuardFacts(Opening):
     """The answer to Hello: the tree's limit and floor (bytes, and where they came from), the reader, the run, its log.
 
+    A process whose session was asked to keep to less (`Hello.needs_own_guard`) is not taken in.
     `guard` is the pid of the guard, `usual` the RLIMIT_DATA (soft, hard) that the pytest process had before it came;
     None where it is left alone.
     """

@@ -198,6 +198,8 @@ class Server:
         member = self._member(pid, hello.session)
         if member is None:
             raise ValueError(f"pid {pid} does not belong to what is guarded here, so it cannot join")
+        if hello.needs_own_guard(self._run.limit):
+            return self._guard_facts(None)
         if connection.page_descriptor < 0:
             raise ValueError("expected the descriptor of its page")
         page = SharedPage(connection.page_descriptor)
@@ -230,7 +232,7 @@ class Server:
             session.root = process
         return process, session
 
-    def _guard_facts(self, process: PytestProcess) -> protocol.GuardFacts:
+    def _guard_facts(self, process: PytestProcess | None) -> protocol.GuardFacts:
         run = self._run
         return protocol.GuardFacts(
             limit=run.limit,
@@ -241,7 +243,7 @@ class Server:
             run=run.identifier,
             log=run.log or "",
             guard=os.getpid(),
-            usual=list(process.data_limit.usual) if process.data_limit is not None else None,
+            usual=list(process.data_limit.usual) if process is not None and process.data_limit is not None else None,
         )
 
     def _member(self, pid: int, session: str) -> Member | None:

@@ -135,3 +135,27 @@ def test_a_socket_that_leads_nowhere_makes_it_start_a_guard_of_its_own(sessions:
     assert result.counts == {"passed": 3, "failed": 2}, result
     assert "joined" not in result.out
     assert {len(note["guards"]) for note in sessions.notes("ran")} == {1}
+
+
+@pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["alone", "workers"])
+def test_a_lower_limit_that_was_asked_for_inside_holds_for_that_pytest(
+    sessions: Sessions, workers: tuple[str, ...]
+) -> None:
+    sessions.write("test_one.py", SUITE.replace("test_slow", "slow"))
+    result = sessions.run("--mem-limit=300", *workers, command=under("-t", 700))
+    assert result.status == 1, result
+    assert result.counts == {"passed": 2, "failed": 2}, result
+    assert "memguard: guarded with all processes it starts: at most 300 MB (--mem-limit)" in result.out
+    assert result.out.count("memory limit 300 MB (--mem-limit) passed") >= 2
+    assert {len(note["guards"]) for note in sessions.notes("ran")} == {2}  # the one around it, and its own
+    assert (result.err, "guard process is gone" in result.out) == ("", False)
+
+
+def test_the_limit_of_the_run_holds_where_a_higher_one_was_asked_for_inside(sessions: Sessions) -> None:
+    sessions.write("test_one.py", "import hogs\ndef test_close(): hogs.private(330)\ndef test_own(): hogs.private()")
+    result = sessions.run("--mem-limit=900", "--mem-log=inner.log", command=under("-t", 400))
+    assert result.counts == {"passed": 1, "failed": 1}, result
+    assert "memory limit 400 MB (-t) passed" in result.out
+    assert "test_close: the session came close to its memory limit" in result.out
+    assert "of 400 MB used" in result.out
+    assert "--mem-log does not hold inside memguard-test" in result.out
