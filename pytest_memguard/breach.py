@@ -66,9 +66,9 @@ class Breach(JsonObject):
     `total` is what the whole tree held, `total_limit` its limit then; `shortage` tells that it was the machine that ran
     short. `added` is what the test has added, `before` what was there or is held by others, `elsewhere` what other
     processes of the session hold. `processes` are the largest of this pytest process and its subprocesses; `killed`
-    those that were ended. `files` tells of memory files that nobody maps. `left_behind` maps failed tests to what they
-    held when they were over. A refused allocation (REFUSED) did not fit into `room`; `slack` is what the limit of the
-    process lets pass beyond that.
+    those that were ended. `fixtures` maps those of wider scope to what they keep, `files` tells of memory files that
+    nobody maps, `left_behind` maps failed tests to what they held when they were over. A refused allocation (REFUSED)
+    did not fit into `room`; `slack` is what the limit of the process lets pass beyond that.
     """
 
     kind: str = field(read_text)
@@ -94,6 +94,7 @@ class Breach(JsonObject):
     other_size: int = field(read_whole, key="otherSize", default=0)
     elsewhere: int = field(read_whole, default=0)
     files: str = field(read_text, default="")
+    fixtures: dict[str, int] = field(_read_sizes, factory=dict)
     left_behind: dict[str, int] = field(_read_sizes, key="leftBehind", factory=dict)
     killed: list[ProcessFigure] = field(read_processes, factory=list)
     action: str = field(read_text)

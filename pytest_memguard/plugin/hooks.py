@@ -9,6 +9,7 @@ from .plan import wrong_markers
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from typing import Any
 
     from .session import Session
 
@@ -94,18 +95,20 @@ class Hooks:
 
 
 class ScopedFixtures:
-    """For --mem-leftovers=kill: what a wider fixture starts is not left behind by the test that came first."""
+    """What a fixture of wider scope keeps, or has started, is not that of the test that came first."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_fixture_setup(self, request: pytest.FixtureRequest) -> Generator[None, object, object]:
-        """Note when fixtures of wider scope are set up."""
+    def pytest_fixture_setup(
+        self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+    ) -> Generator[None, object, object]:
+        """Note what fixtures of wider scope keep."""
         if request.scope == "function":
             return (yield)
-        began = self.session.clock()
+        self.session.begin_fixture()
         try:
             return (yield)
         finally:
-            self.session.scoped_fixture(began)
+            self.session.end_fixture(f"{fixturedef.argname} ({request.scope})")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pytest_memguard.units import MB
 
-PEAK, ADDED, SUBPROCESSES, LARGEST = (
+PEAK, ADDED, SUBPROCESSES, LARGEST, FIXTURES = (
     "memguard_peak_mb",
     "memguard_added_mb",
     "memguard_subprocesses_mb",
     "memguard_largest_subprocess",
+    "memguard_fixtures_mb",
 )
-PROPERTIES = (PEAK, ADDED, SUBPROCESSES, LARGEST)
+PROPERTIES = (PEAK, ADDED, SUBPROCESSES, LARGEST, FIXTURES)
 
 
 def in_mb(size: int) -> float:

@@ -66,8 +66,7 @@ def guard(config: pytest.Config, plan: Settings, shared: dict[str, Any] | None, 
     distributes = shared is None and _distributes(config)
     if not distributes:
         config.pluginmanager.register(Hooks(session), name)
-        if plan.leftovers == "kill":
-            config.pluginmanager.register(ScopedFixtures(session), name + "-fixtures")
+        config.pluginmanager.register(ScopedFixtures(session), name + "-fixtures")
     if worker:
         from .xdist import Worker  # late: pytest's start (as what follows: 0.5 ms each)
 

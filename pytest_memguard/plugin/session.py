@@ -29,7 +29,8 @@ from .current_test import CurrentTest
 from .options import MARKER, OPTIONS
 from .own_memory import OwnMemory
 from .plan import limit_of, with_place
-from .properties import ADDED, LARGEST, PEAK, PROPERTIES, SUBPROCESSES, in_mb
+from .properties import ADDED, FIXTURES, LARGEST, PEAK, PROPERTIES, SUBPROCESSES, in_mb
+from .wide_fixtures import WideFixtures
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Session:
         self._children_peak = 0
         self.errors: list[pytest.ExceptionInfo[BaseException] | None] = []  # of phases in which a limit was passed
         self._outer: list[CurrentTest] = []  # collectors that are inside each other
-        self._scoped: list[tuple[int, int]] = []  # when fixtures of wider scope than a function were set up
+        self.fixtures = WideFixtures(self.memory)
         self._handler_before: Any = None
         self._is_interrupted = False
 
@@ -118,8 +119,7 @@ class Session:
             self.memory.begin()
             self._children_peak = self.memory.largest_child()
         self._is_interrupted = False
-        if self._scoped:
-            self._scoped.clear()
+        self.fixtures.begin_test()
         wrong_marker = ""
         limit: int = self.plan.test_limit
         if MARKER in item.keywords:
@@ -157,6 +157,8 @@ class Session:
             breaches = self._refused(call.when)
         if not breaches and not test.has_breached and self._is_above_limit():
             breaches = self._passed_unseen(call.when)
+        for breach in breaches:
+            breach.fixtures = self.fixtures.largest()
         from .failure import WARN, failure_of  # late: pytest's start
 
         failure = failure_of(breaches, item, call, test, self.plan.action, self.warnings)
@@ -191,7 +193,8 @@ class Session:
             release_frames(*self.errors)
             self.errors.clear()
         peak = own_peak = self.memory.end()
-        added, subprocesses, who = max(0, peak - test.base), 0, ""
+        added, subprocesses, who = max(0, peak - test.base, self.fixtures.added), 0, ""
+        peak = max(peak, self.fixtures.peak)
         largest = self.memory.largest_child()
         if self.client.page.others() or largest != self._children_peak or self.memory.something_forked():
             figures = self.client.ask(protocol.Finished(scoped=self._scoped_ago()), protocol.FinishedFigures)
@@ -212,6 +215,8 @@ class Session:
         if subprocesses > 0:
             properties.append((SUBPROCESSES, in_mb(subprocesses)))
             properties.append((LARGEST, who))
+        if self.fixtures.of_test:
+            properties.append((FIXTURES, {name: in_mb(size) for name, size in self.fixtures.of_test.items()}))
         if added * WORTH_A_WARNING > (test.limit or self.plan.limit) and not test.has_breached:
             self._warn_when_close(item, added, peak)
         if self._tells_snapshots:
@@ -276,12 +281,23 @@ class Session:
 
     def debugger(self, *, attached: bool) -> None:
         """Show that a debugger holds this process, or no longer does: nothing is acted on meanwhile."""
-        self._flags = self._flags & ~shared_page.DEBUGGING | (shared_page.DEBUGGING if attached else 0)
-        self.client.page.show_flags(self._flags)
+        self._show_flag(shared_page.DEBUGGING, is_on=attached)
 
-    def scoped_fixture(self, began: int) -> None:
-        """Note that a fixture of wider scope was set up from `began` (monotonic ns) until now."""
-        self._scoped.append((began, self._clock(time.CLOCK_MONOTONIC)))
+    def begin_fixture(self) -> None:
+        """Show that a fixture of wider scope is set up: what it takes is not the test's."""
+        if self.client.runs_here:
+            self.fixtures.begin(self.test.base)
+            self._show_flag(shared_page.FIXTURE, is_on=True)
+
+    def end_fixture(self, name: str) -> None:
+        """Show that it is there: what it keeps was there before the test, as it were."""
+        if self.client.runs_here and self.fixtures.are_set_up():
+            before = sum(self.fixtures.of_test.values())
+            self.fixtures.end(name)
+            self.test.base += sum(self.fixtures.of_test.values()) - before
+            if not self.fixtures.are_set_up():
+                self._flags &= ~shared_page.FIXTURE
+                self._show_test(self.clock())
 
     def clock(self) -> int:
         """Return monotonic nanoseconds."""
@@ -298,11 +314,19 @@ class Session:
     def _show(self, nodeid: str, limit: int, phase: int, base: int, now: int, line: int = 0) -> None:
         number, name = self.test.number + 1, nodeid.encode("utf-8", "backslashreplace")
         self.test = CurrentTest(number, name, line, phase, base, limit)
-        self.client.page.show(number, phase, self._flags | self._debugger(), now, base, limit, name, line)
+        self._show_test(now)
+
+    def _show_test(self, now: int) -> None:
+        test, flags = self.test, self._flags | self._debugger()
+        self.client.page.show(test.number, test.phase, flags, now, test.base, test.limit, test.name, test.line)
 
     def _show_phase(self, phase: int) -> None:
         self.test.phase = phase
         self.client.page.show_phase(phase)
+
+    def _show_flag(self, flag: int, *, is_on: bool) -> None:
+        self._flags = self._flags & ~flag | (flag if is_on else 0)
+        self.client.page.show_flags(self._flags | self._debugger())
 
     def _debugger(self) -> int:
         """Return the flag when a debugger traces this process."""
@@ -395,7 +419,7 @@ class Session:
 
     def _scoped_ago(self) -> list[tuple[float, float]]:
         now = self.clock()
-        return [((now - began) / 1e9, (now - ended) / 1e9) for began, ended in self._scoped]
+        return [((now - began) / 1e9, (now - ended) / 1e9) for began, ended in self.fixtures.times]
 
     def _ask_twice(self, operation: protocol.Operation, kind: type[Answer]) -> Answer | None:
         """Ask the guard, once more if the test has closed the connection: what it did is to be explained."""

@@ -12,7 +12,7 @@ from pytest_memguard.jsonline import decode
 from pytest_memguard.session_guard.protocol import AskLeftovers, Leftovers
 from pytest_memguard.units import MB, UNLIMITED, Limit, format_seconds, format_size
 
-from .properties import ADDED, LARGEST, PEAK, SUBPROCESSES
+from .properties import ADDED, FIXTURES, LARGEST, PEAK, SUBPROCESSES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -120,6 +120,13 @@ class Summary:
                 f"{_mb(facts.get(ADDED, 0.0)):>10}  {_mb(facts[PEAK]):>10}  {_mb(inside) if inside else '-':>12}  "
                 f"{nodeid}{who}"
             )
+        fixtures = [
+            (size, name, nodeid)
+            for nodeid, facts in self._heaviest.items()
+            for name, size in facts.get(FIXTURES, {}).items()
+        ]
+        for size, name, nodeid in sorted(fixtures, reverse=True)[:most]:
+            reporter.line(f"{_mb(size):>10}  {'':>10}  {'':>12}  kept by fixture {name}, set up for {nodeid}")
 
     def _print_left(self, reporter: Any) -> None:
         left = [*self._session.left, *self._left]

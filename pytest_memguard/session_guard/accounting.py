@@ -49,6 +49,8 @@ class Accounting:
         self.subprocesses: set[Member] = set()
         self.test = Account(0, member.estimate(), 0, {})
         self.block: Account | None = None
+        self.of_fixtures: set[Member] = set()  # what one has started, and was not weighed yet
+        self.is_paused = False  # a fixture of wider scope is set up, which has the session's limit only
         self.last_held = 0  # at the last look
         self._member = member
         self._files = 0  # at the last look
@@ -60,6 +62,10 @@ class Accounting:
         self.test = Account(number, base or self._held(), limit, self._sizes(), files)
         self.block = None
 
+    def go_on(self, base: int) -> None:
+        """Go on with the account of a test above what is there now: a fixture keeps that, and what it has started."""
+        self.test.base, self.test.before, self.test.files = base, self._sizes(), self._member.files
+
     def begin_block(self, limit: int) -> None:
         """Open the account of a part of the test."""
         base = self._member.resident + self._member.swapped
@@ -67,6 +73,8 @@ class Accounting:
 
     def limited(self) -> list[tuple[str, Account]]:
         """Return what has a limit of its own: the test, and a block inside it."""
+        if self.is_paused:
+            return []
         accounts = [(TEST, self.test)] if self.test.limit else []
         if self.block is not None and self.block.limit:
             accounts.append((BLOCK, self.block))
@@ -75,6 +83,7 @@ class Accounting:
     def forget(self, member: Member) -> None:
         """Drop a subprocess that is gone."""
         self.subprocesses.discard(member)
+        self.of_fixtures.discard(member)
         self.test.before.pop(member, None)
 
     def size_of(self, member: Member) -> int:
@@ -131,10 +140,15 @@ class Accounting:
 
     def note_peak(self, account: Account, command: str) -> None:
         """Keep the highest figures of a test; `command` names its largest subprocess."""
+        for member in self.of_fixtures:
+            self.test.before[member] = self.size_of(member)
+        self.of_fixtures.clear()
         self._files = self._member.files
         held = self.last_held = self.held()
-        added = self.added(account)
         account.peak_total = max(account.peak_total, held)
+        if self.is_paused:
+            return
+        added = self.added(account)
         account.peak_added = max(account.peak_added, added)
         # What a fork shares with pytest counts for both of them in part, and was there before.
         others = min(added, sum([max(0, self._added_by(account, member)) for member in self.subprocesses]))

@@ -36,6 +36,7 @@ class PytestProcess:
         self.system_sessions()
         self.accounting = Accounting(member)
         self.test = TestState()
+        self._has_wide_fixture = False  # its test had one set up
         self.started_by: dict[Member, str] = {}  # subprocess -> the test that ran when it was first seen
         self.is_gone = False
         self.breaches: list[Breach] = []
@@ -60,12 +61,17 @@ class PytestProcess:
     def read_page(self) -> None:
         """Take note of what it shows, and open the account of a test that began since the last look."""
         test = self.page.test_state()
+        accounting = self.accounting
+        accounting.is_paused = test.flags & shared_page.FIXTURE != 0
         if test is self.test:  # perhaps in another phase
             return
         began = test.number != self.test.number
         self.test = test
         if began:
-            self.accounting.begin_test(test.number, test.base, test.limit)
+            accounting.begin_test(test.number, test.base, test.limit)
+        else:  # a fixture of wider scope was set up meanwhile
+            accounting.go_on(test.base)
+        self._has_wide_fixture = not began
 
     def adopt(self, member: Member, reader: Reader) -> None:
         """Take in a subprocess that was just seen, in the test that ran when it was started."""
@@ -78,7 +84,10 @@ class PytestProcess:
         age = reader.age(member)
         began = (time.clock_gettime_ns(time.CLOCK_MONOTONIC) - test.started) / 1e9
         if age > began + reader.age_error:  # older than this test: seen late
-            self.accounting.test.before[member] = 0
+            if self._has_wide_fixture:
+                self.accounting.of_fixtures.add(member)
+            else:
+                self.accounting.test.before[member] = 0
             self.started_by[member] = ""
         else:
             self.started_by[member] = test.name

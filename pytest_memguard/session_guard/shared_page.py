@@ -27,6 +27,7 @@ PHASES = ("between tests", "collection", "setup", "call", "teardown")
 # Flags of a test process.
 DEBUGGING = 1  # a debugger holds it: report, do not act
 WATCH_ONLY = 2  # --mem-action=warn
+FIXTURE = 4  # a fixture of wider scope is set up: what it takes is not the test's
 
 # sequence, number, phase, flags, started (monotonic ns), base, limit, length of name, line of the test in its file
 _TEST = Struct("<QQQQQQQQQ")

@@ -109,7 +109,6 @@ def test_what_counts_is_what_the_test_adds(suite):
         def large():
             return fill(150)
 
-        @pytest.mark.mem_limit(None)
         def test_first(large): pass
 
         def test_little(large): fill(30)
@@ -128,6 +127,45 @@ def test_what_counts_is_what_the_test_adds(suite):
     assert added
     assert 60 <= float(added[1]) < 300
     assert float(added[2]) > 150
+
+
+@pytest.mark.parametrize("options", [(), ("-n", "1")], ids=["alone", "a worker"])
+def test_what_a_fixture_of_wider_scope_keeps_is_not_the_first_tests(suite, options):
+    suite.write(
+        """
+        @pytest.fixture(scope="session")
+        def rows(): return fill(30)
+
+        @pytest.fixture(scope="module")
+        def data(rows):
+            process, _ = start("hog.py", "--mb", 60, "--hold")
+            yield fill(70)
+            process.kill()
+            process.wait()
+
+        def test_first(data): fill(20)
+        def test_asks_late(request):
+            kept = fill(45)
+            del kept
+            request.getfixturevalue("late")
+        @pytest.fixture(scope="module")
+        def late(): return fill(40)
+        def test_leaks(data): fill(400)
+        """
+    )
+    outcome = suite.run("--mem-limit=800", "--mem-test-limit=50", "--mem-report", *options)
+    outcome.check(test_first="passed", test_asks_late="passed", test_leaks="failed")
+    assert outcome["test_first"].megabytes("memguard_added_mb") < 35
+    assert 44 < outcome["test_asks_late"].megabytes("memguard_added_mb") < 55
+    kept = re.findall(r"^ *([\d.]+) MB +kept by fixture (.*)$", outcome.out, re.MULTILINE)
+    assert [name for _, name in kept] == [
+        "data (module), set up for test_it.py::test_first",
+        "late (module), set up for test_it.py::test_asks_late",
+        "rows (session), set up for test_it.py::test_first",
+    ]
+    assert 69 < float(kept[0][0]) < 85
+    told = re.findall(r"^kept by fixture (\w+ \(\w+\)): ", outcome["test_leaks"].text, re.MULTILINE)
+    assert told == ["data (module)", "late (module)", "rows (session)"]
 
 
 def test_a_limit_counts_from_the_first_moment_of_its_test(suite):

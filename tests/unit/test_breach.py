@@ -45,6 +45,7 @@ def a_breach() -> Breach:
         other_count=3,
         other_size=4 * MB,
         killed=[ProcessFigure(4711, "python hog.py", 612 * MB, 1.5, "test_a.py::test_hog")],
+        fixtures={"data (session)": 9 * MB},
         files="7 MB of it in memory files",
         left_behind={"test_a.py::test_before": 7 * MB},
         room=30 * MB,

@@ -56,6 +56,7 @@ def describe(breach: Breach) -> list[str]:
         lines.append(rest(breach.elsewhere, "in other processes of the session"))
     if breach.files:
         lines.append(breach.files)
+    lines += [f"kept by fixture {name}: {format_size(size)}" for name, size in breach.fixtures.items()]
     lines += [f"done: {line}" for line in done(breach)]
     lines += [
         f"left behind by {test} when it failed: {format_size(size)}"
