@@ -58,37 +58,31 @@ def unique_ids_in(info: bytes) -> tuple[int, int]:
 class Libproc:
     """The two calls, on an open library that has them. Each returns what the kernel wrote, as bytes."""
 
-    __slots__ = ("_buffer", "_get_errno", "_pid_rusage", "_pidinfo", "_set_errno")
-
     def __init__(self, library: CDLL) -> None:
-        # late: the guard's memory (2 ms and 0.6 MB, which Linux does without)
-        from ctypes import c_int, c_uint64, c_void_p, create_string_buffer, get_errno, set_errno
+        import ctypes  # late: the guard's memory (2 ms and 0.6 MB, which Linux does without)
 
-        self._buffer = create_string_buffer
-        self._get_errno = get_errno
-        self._set_errno = set_errno
-        self._pid_rusage = library.proc_pid_rusage
-        self._pid_rusage.argtypes = (c_int, c_int, c_void_p)
-        self._pid_rusage.restype = c_int
-        self._pidinfo = library.proc_pidinfo
-        self._pidinfo.argtypes = (c_int, c_int, c_uint64, c_void_p, c_int)
-        self._pidinfo.restype = c_int
+        self._ctypes = ctypes
+        self._pid_rusage, self._pidinfo = library.proc_pid_rusage, library.proc_pidinfo
+        number, address = ctypes.c_int, ctypes.c_void_p
+        self._pid_rusage.argtypes = (number, number, address)
+        self._pidinfo.argtypes = (number, number, ctypes.c_uint64, address, number)
+        self._pid_rusage.restype = self._pidinfo.restype = number
 
     def rusage_info(self, pid: int) -> bytes:
         """Return a struct rusage_info_v0 of the process; OSError as the kernel gives it."""
-        buffer = self._buffer(RUSAGE_INFO_V0_SIZE)
+        buffer = self._ctypes.create_string_buffer(RUSAGE_INFO_V0_SIZE)
         if self._pid_rusage(pid, RUSAGE_INFO_V0, buffer) != 0:
-            raise _error("proc_pid_rusage", pid, self._get_errno())
+            raise _error("proc_pid_rusage", pid, self._ctypes.get_errno())
         return buffer.raw
 
     def uniqidentifierinfo(self, pid: int) -> bytes | None:
         """Return a struct proc_uniqidentifierinfo, or None if this kernel's has another size; OSError as given."""
-        buffer = self._buffer(UNIQIDENTIFIERINFO_SIZE)
-        self._set_errno(0)  # a return of 0 bytes means an error only if it set errno
+        buffer = self._ctypes.create_string_buffer(UNIQIDENTIFIERINFO_SIZE)
+        self._ctypes.set_errno(0)  # a return of 0 bytes means an error only if it set errno
         written = self._pidinfo(pid, PROC_PIDUNIQIDENTIFIERINFO, FIND_ZOMBIES, buffer, UNIQIDENTIFIERINFO_SIZE)
         if written == UNIQIDENTIFIERINFO_SIZE:
             return buffer.raw
-        number = self._get_errno()
+        number = self._ctypes.get_errno()
         # EINVAL: no such flavor. ENOMEM: the struct has grown beyond our 56 bytes. Both hold for every process.
         if written > 0 or number in {0, EINVAL, ENOMEM}:
             return None

@@ -20,10 +20,6 @@ from __future__ import annotations
 import os
 from struct import calcsize, unpack_from
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
 HOST_VM_INFO64 = 4
 COUNT = 38  # natural_t of struct vm_statistics64 up to total_uncompressed_pages_in_compressor (HOST_VM_INFO64_REV1)
 SIZE = COUNT * 4
@@ -57,13 +53,13 @@ def memory_in(info: bytes, *, page: int, total: int) -> MacMemory:
 
 def memory() -> MacMemory | None:
     """Return how full this Mac's memory is; None on another system."""
-    library = _library()
+    total = sysctl("hw.memsize", "=Q")
+    if total is None:
+        return None
     try:
-        from ctypes import byref, c_uint, create_string_buffer  # late: memguard's start
+        from ctypes import CDLL, byref, c_uint, create_string_buffer  # late: memguard's start
 
-        total = sysctl("hw.memsize", "=Q")
-        if library is None or total is None:
-            return None
+        library = CDLL(None)  # what this process has loaded: on macOS that includes libSystem
         library.mach_host_self.restype = c_uint
         buffer = create_string_buffer(SIZE)
         count = c_uint(COUNT)
@@ -90,26 +86,13 @@ def swap() -> tuple[int, int] | None:
 
 def sysctl(name: str, form: str) -> tuple[int, ...] | None:
     """Return the integers of a sysctl, laid out as `form` (see `struct`) says; None where there is none."""
-    library = _library()
     try:
-        from ctypes import byref, c_size_t, create_string_buffer  # late: memguard's start
+        from ctypes import CDLL, byref, c_size_t, create_string_buffer  # late: memguard's start
 
-        if library is None:
-            return None
         buffer = create_string_buffer(64)
         size = c_size_t(64)
-        if library.sysctlbyname(name.encode(), buffer, byref(size), None, c_size_t(0)) != 0:
+        if CDLL(None).sysctlbyname(name.encode(), buffer, byref(size), None, c_size_t(0)) != 0:
             return None
     except (AttributeError, ImportError, OSError):  # no such function: no macOS
         return None
     return unpack_from(form, buffer.raw) if size.value >= calcsize(form) else None
-
-
-def _library() -> Any:
-    """Return what this process has loaded: on macOS that includes libSystem. None where Python cannot tell."""
-    try:
-        from ctypes import CDLL  # late: memguard's start
-
-        return CDLL(None, use_errno=True)
-    except (ImportError, OSError):
-        return None

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from errno import EACCES, EAGAIN, ENOSPC
+from errno import EACCES, EAGAIN
 
 from pytest_memguard import user_folders
 from pytest_memguard.errors import reason_of
@@ -166,18 +166,15 @@ def _remove(path: str, unless_younger: float = 0.0) -> None:
 
 def trouble(place: str) -> str:
     """Return why no logs can be kept in the folder, and the cure; "" when they can. Tries it."""
+    from tempfile import TemporaryFile  # late: the guard's memory
+
     if not place:
         return "neither XDG_STATE_HOME nor HOME names a folder; set one of them to an absolute path"
     try:
         user_folders.make(place)
-        path = f"{place}/.{name_for(time.time(), place)}{UNFINISHED}"
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            if os.write(descriptor, b"x" * 4096) < 4096:
-                raise OSError(ENOSPC, os.strerror(ENOSPC))
-        finally:
-            os.close(descriptor)
-            os.unlink(path)
+        with TemporaryFile(dir=place) as file:
+            file.write(bytes(4096))
+            file.flush()
     except (OSError, ValueError) as error:
         where = getattr(error, "filename", None) or place
         reason = reason_of(error)

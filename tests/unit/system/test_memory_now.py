@@ -9,6 +9,7 @@ from machines import Machine
 
 from memguard_runner.companion.status.forecast import FITS, TIGHT, TOO_MUCH, Forecast, spare_for
 from pytest_memguard.system import memory_now
+from pytest_memguard.units import Limit
 
 MB = 1 << 20
 
@@ -26,7 +27,7 @@ def test_swap_and_groups_are_read_and_the_tightest_place_is_known(tmp_path):
 
 
 def forecast(limit, available=3000, total=8000, floor=None):
-    return Forecast(limit * MB, "-t", available * MB, spare_for(total * MB, floor * MB if floor else None))
+    return Forecast(Limit(limit * MB, "-t"), available * MB, spare_for(total * MB, floor * MB if floor else None))
 
 
 @pytest.mark.parametrize(

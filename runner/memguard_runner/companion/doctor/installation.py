@@ -86,12 +86,10 @@ def _packages(context: CheckContext) -> list[Finding]:
         ("xdist", "pytest-xdist", ""),
     ):
         version = _version_of(package) if find_spec(name) is not None else ""
-        if version:
-            found.append(ok(name, version))
-        elif needed_for:
-            found.append(note(name, f"not installed; {needed_for}", f"{_python_words()} -m pip install {package}"))
+        if version or not needed_for:
+            found.append(ok(name, version or "not installed; pytest runs without workers"))
         else:
-            found.append(ok(name, "not installed; pytest runs without workers"))
+            found.append(note(name, f"not installed; {needed_for}", f"{_python_words()} -m pip install {package}"))
     if context.environ.get("PYTEST_DISABLE_PLUGIN_AUTOLOAD"):
         text = "PYTEST_DISABLE_PLUGIN_AUTOLOAD is set, so pytest does not load the plugin by itself"
         found.append(note("plugin", text, "unset it, or call `pytest -p pytest_memguard.plugin --mem-limit=...`"))

@@ -57,7 +57,7 @@ def _row(run: RunFacts, label: str) -> Row:
     heights = column_heights(points, SPARK, points[-1].elapsed) if points else [0] * SPARK
     cells = (
         phrases.moment(run.started)[:16],
-        phrases.short_verdict(run),
+        run.verdict or phrases.NO_END,
         format_size(run.peak),
         format_size(run.limit) if run.limit else "-",
         phrases.share(run).removesuffix(" %"),

@@ -25,14 +25,7 @@ COMMAND_SHOWN = 120  # characters
 
 def report(log: LogFacts) -> list[str]:
     """Return the lines for the last run of a log, and a table of all when there are several."""
-    lines = run_report(log.runs[-1])
-    if len(log.runs) > 1:
-        lines += ["", "#### All runs in this log", "", *comparison(rows_of(log))]
-    return [*lines, *notes([log])]
-
-
-def run_report(run: RunFacts) -> list[str]:
-    """Return the lines for one run."""
+    run = log.runs[-1]
     facts = [(name, "<br>".join(map(_text, sentences))) for name, sentences in phrases.facts(run)]
     facts.append(
         ("when", f"{phrases.moment(run.started)}, {format_seconds(run.duration)}, {counted(run.samples, 'snapshot')}")
@@ -43,7 +36,10 @@ def run_report(run: RunFacts) -> list[str]:
     lines += [f"| {name} | {value} |" for name, value in facts]
     drawn = as_text(chart(run, CHART_WIDTH))
     lines += ["", "```text", *drawn, "```"] if drawn else []
-    return [*lines, *_processes(run), *_tests(run)]
+    lines += [*_processes(run), *_tests(run)]
+    if len(log.runs) > 1:
+        lines += ["", "#### All runs in this log", "", *comparison(rows_of(log))]
+    return [*lines, *notes([log])]
 
 
 def comparison(rows: Sequence[Row]) -> list[str]:

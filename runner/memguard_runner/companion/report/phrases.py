@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MOST_TESTS = 10
 MOST_BREACHES = 4  # that are told one by one
+NO_END = "no end"  # the verdict of a run without a last line
 TESTS_NAMED = 2  # of those that ran at a breach
 LATEST_YEAR = 253402300799  # the last second of the year 9999, beyond which gmtime has no four digits
 STILL_RUNNING = 60.0  # seconds since its last line: so long a run without an end may be running
@@ -47,11 +48,6 @@ def verdict_colour(run: RunFacts) -> str:
     if run.verdict == events.OK:
         return "good"
     return "bad" if run.verdict in (events.MEMORY, events.KERNEL_OOM) else "near"
-
-
-def short_verdict(run: RunFacts) -> str:
-    """Return the verdict in a word."""
-    return run.verdict or "no end"
 
 
 def peak(run: RunFacts) -> str:

@@ -77,7 +77,7 @@ def _forecast(word: str | None, now: MemoryNow, root: str) -> Forecast:
         except (ValueError, ReadError) as error:
             raise UsageError(f"LIMIT: {error}, got {quote(word)}") from None
     place = now.tightest
-    return Forecast(limit, limit.source, place.available, spare_for(place.total, settings.min_available))
+    return Forecast(limit, place.available, spare_for(place.total, settings.min_available))
 
 
 def text(now: MemoryNow, forecast: Forecast, found: TreeSurvey, screen: Screen) -> list[str]:
@@ -136,7 +136,7 @@ def as_json(now: MemoryNow, forecast: Forecast, found: TreeSurvey) -> dict[str, 
         "otherTrees": {"count": found.others, "memoryMB": megabytes(found.others_size)},
         "limit": {
             "limitMB": megabytes(forecast.limit),
-            "source": forecast.source,
+            "source": forecast.limit.source,
             "availableMB": megabytes(forecast.available),
             "leftMB": megabytes(forecast.left) if forecast.left >= 0 else -megabytes(-forecast.left),
             "spareMB": megabytes(forecast.spare),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pytest_memguard.units import format_size
+from pytest_memguard.units import Limit, format_size
 
 FITS, TIGHT, TOO_MUCH = "fits", "tight", "too much"
 SPARE_SHARE = 20  # 1/20 of the memory is left to the system, where no floor is set
@@ -16,8 +16,7 @@ ROUND = 50 << 20  # bytes: proposals are multiples of 50 MB
 class Forecast:
     """What is left of `available` bytes when a command uses all of its `limit`; `spare` is what should be left."""
 
-    limit: int
-    source: str
+    limit: Limit
     available: int
     spare: int
 
@@ -40,7 +39,7 @@ class Forecast:
 
     def advice(self, largest: str) -> str:
         """Return what to do, in a sentence. `largest` is the largest tree, in words, "" when there is none."""
-        name = f"a limit of {format_size(self.limit)} ({self.source})"
+        name = f"a limit of {format_size(self.limit)} ({self.limit.source})"
         instead = f"choose at most {format_size(self.highest)}" if self.highest else ""
         close = f"close something (the most is held by {largest})" if largest else "close something"
         cures = " or ".join(part for part in (close, instead) if part)

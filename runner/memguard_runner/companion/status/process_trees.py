@@ -23,7 +23,6 @@ INIT = 1
 WORTH_SHOWING = 1 << 20  # bytes of RSS; kernel threads have none
 PATIENCE = 0.4  # seconds for measuring: 15 ms for 512 MB; what does not fit is shown with its RSS
 CANDIDATES = 2  # times as many trees as are shown are measured: RSS orders them only roughly
-DEEPEST = 1000  # parents followed; a ring of them cannot be, but figures are read one after the other
 
 
 @dataclass(slots=True)
@@ -55,18 +54,12 @@ def roots(processes: Mapping[int, ProcessId]) -> dict[int, int]:
     """Return, for every pid, the pid its tree begins with."""
     found: dict[int, int] = {}
     for pid in processes:
-        path: list[int] = []
-        current = pid
-        while current not in found and len(path) < DEEPEST:
-            path.append(current)
-            above = _above(processes[current], processes)
-            if above is None or above in path:
-                found[current] = current
+        path = [pid]
+        while path[-1] not in found and (above := _above(processes[path[-1]], processes)) is not None:
+            if above in path:  # a ring of parents cannot be, but figures are read one after the other
                 break
-            current = above
-        root = found.get(current, current)
-        for each in path:
-            found[each] = root
+            path.append(above)
+        found |= dict.fromkeys(path, found.get(path[-1], path[-1]))
     return found
 
 

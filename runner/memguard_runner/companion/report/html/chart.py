@@ -194,9 +194,4 @@ def lanes(tests: Sequence[TestPeak], scale: Scale, name: str) -> str:
 
 def workers_of(tests: Iterable[TestPeak]) -> list[str]:
     """Return the workers of these tests in their order."""
-    return sorted({test.worker for test in tests}, key=_natural)
-
-
-def _natural(worker: str) -> tuple[int, str]:
-    """Order gw2 before gw10."""
-    return len(worker), worker
+    return sorted({test.worker for test in tests}, key=lambda worker: (len(worker), worker))  # gw2 before gw10

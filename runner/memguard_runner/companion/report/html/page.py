@@ -137,15 +137,12 @@ def _section(run: RunFacts, number: int, detail: Detail) -> str:
     drawn = _plot(run, shown, axes, largest, name) if shown.columns else "<p>The log has no snapshot of this run.</p>\n"
     facts = tables.facts(run, len(shown.columns) - len(shown.looks))
     more = "".join([tables.tests(run, largest), tables.events(run, shown)])
+    of_limit = f" of {format_size(run.limit)}" if run.limit > 0 else ""
+    summary = f"{tables.verdict(run)}: peak {format_size(run.peak)}{of_limit}, {format_seconds(run.duration)}"
     return (
         f'<section class="run" id="{name}" aria-label="{heading}">\n<h2><bdi>{heading}</bdi></h2>\n'
-        f'<p class="summary">{_summary(run)}</p>\n{drawn}{facts}{more}</section>\n'
+        f'<p class="summary">{summary}</p>\n{drawn}{facts}{more}</section>\n'
     )
-
-
-def _summary(run: RunFacts) -> str:
-    of_limit = f" of {format_size(run.limit)}" if run.limit > 0 else ""
-    return f"{tables.verdict(run)}: peak {format_size(run.peak)}{of_limit}, {format_seconds(run.duration)}"
 
 
 def _plot(run: RunFacts, shown: Picture, axes: Scale, largest: Sequence[TestPeak], name: str) -> str:

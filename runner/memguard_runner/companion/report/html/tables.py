@@ -27,7 +27,7 @@ UNTOLD = "others, and what is between snapshots"
 
 def verdict(run: RunFacts, *, briefly: bool = False) -> str:
     """Return how the run ended, as HTML."""
-    words = phrases.short_verdict(run) if briefly else phrases.verdict(run)
+    words = (run.verdict or phrases.NO_END) if briefly else phrases.verdict(run)
     return f'<span class="verdict {phrases.verdict_colour(run)}">{text(words)}</span>'
 
 
