@@ -44,13 +44,16 @@ def quote(value: object) -> str:
 
 
 def printable(text: str) -> str:
-    r"""Return `text` with control characters and undecodable bytes as backslash escapes (`\n`, `\x1b`, `\udcff`).
+    r"""Return `text` with control characters and undecodable bytes as backslash escapes (`\n`, `\x1b`, `\xff`).
 
     The result is one line and can be encoded in UTF-8; for narrower encodings, write it with "backslashreplace".
     """
     if text.isprintable():
         return text
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
-        for character in text
-    )
+    return "".join(character if character.isprintable() else _escaped(character) for character in text)
+
+
+def _escaped(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # a byte that is no UTF-8, as os.fsdecode keeps it
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")

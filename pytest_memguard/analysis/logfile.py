@@ -188,7 +188,13 @@ def read_log(path: str) -> LogFacts:
     collector = LogCollector(path)
     with _open(path) as file:
         try:
-            _read(file, collector)
+            while line := file.readline(LONGEST_LINE):
+                if len(line) < LONGEST_LINE or line.endswith(b"\n"):
+                    collector.add(line)
+                    continue
+                collector.add_too_long()
+                while len(line) == LONGEST_LINE and not line.endswith(b"\n"):  # the rest of it
+                    line = file.readline(LONGEST_LINE)
         except OSError as error:
             raise _cannot_read(path, error) from None
     return collector.facts()
@@ -223,13 +229,3 @@ def _cannot_read(path: str, error: Exception) -> MemguardError:
     reason = reason_of(error)
     cure = "; `memguard runs` lists the runs that are known" if isinstance(error, FileNotFoundError) else ""
     return MemguardError(f"cannot read {named(path)}: {reason}{cure}")
-
-
-def _read(file: BinaryIO, collector: LogCollector) -> None:
-    while line := file.readline(LONGEST_LINE):
-        if len(line) < LONGEST_LINE or line.endswith(b"\n"):
-            collector.add(line)
-            continue
-        collector.add_too_long()
-        while len(line) == LONGEST_LINE and not line.endswith(b"\n"):  # the rest of it
-            line = file.readline(LONGEST_LINE)

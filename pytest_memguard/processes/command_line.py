@@ -5,7 +5,7 @@ Anything may stand in a command line: newlines, terminal escapes, bytes that are
 
 from __future__ import annotations
 
-from pytest_memguard import errors
+from pytest_memguard.errors import printable
 
 from .masking import mask
 
@@ -31,12 +31,3 @@ def shorten(command: str, width: int) -> str:
             words[number] = word.rpartition("/")[2]
     text = " ".join(words)
     return text if len(text) <= width else text[: width - 3] + "..."
-
-
-def printable(text: str) -> str:
-    """Return `text` without control characters; a byte that is no UTF-8, as os.fsdecode keeps it, is shown as such."""
-    if text.isprintable():
-        return text
-    return errors.printable(
-        "".join(f"\\x{ord(part) - 0xDC00:02x}" if "\udc80" <= part <= "\udcff" else part for part in text)
-    )

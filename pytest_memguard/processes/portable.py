@@ -59,7 +59,6 @@ class PortableReader:
         """See `Reader`. `exact` is true on macOS, if it tells footprints at all."""
         self.exact = system == "darwin" and _phys_footprint(os.getpid()) is not None
         self._handles: dict[Member, psutil.Process] = {}
-        self._threads: dict[Member, psutil.Process] = {}  # of members whose first thread has ended: another one
         self._births: set[int] = set()  # macOS: unique ids of all that were members
         self._identity_looked = time.monotonic()
         self._waited = 0.0
@@ -197,45 +196,35 @@ class PortableReader:
         member.anonymous = info.rss - info.shared if hasattr(info, "shared") else 0
 
     def _memory(self, member: Member, handle: psutil.Process) -> Any:
-        """Return memory_info(), of another thread when the first one has ended and let go of the memory map (Linux)."""
-        thread = self._threads.get(member)
-        if thread is not None:
-            try:
-                info = thread.memory_info()
-            except psutil.NoSuchProcess:
-                info = None
-            if info is not None and info.rss:
-                return info
-            del self._threads[member]
+        """Return memory_info(), of another thread when the first one has ended and let go of the memory map.
+
+        Linux shows that one below its own number, unlisted.
+        """
         info = handle.memory_info()
         if info.rss == 0 and (member.resident or not member.text):
-            info = self._follow_thread(member, handle) or info
+            for number in _threads_left(handle):
+                try:
+                    of_thread = psutil.Process(number).memory_info()
+                except (psutil.Error, OSError, ValueError):
+                    continue
+                if of_thread.rss:
+                    info = of_thread
+                    break
         member.text = b"seen"  # a zombie's threads are looked for once
         return info
-
-    def _follow_thread(self, member: Member, handle: psutil.Process) -> Any | None:
-        """Find a thread that still has the memory map: Linux shows it below its own number, unlisted."""
-        for number in _threads_left(handle):
-            try:
-                thread = psutil.Process(number)
-                info = thread.memory_info()
-            except (psutil.Error, OSError, ValueError):
-                continue
-            if info.rss:
-                self._threads[member] = thread
-                return info
-        return None
 
     def footprint(self, member: Member) -> Footprint | None:
         """Return phys_footprint, or what smaps_rollup says; None where the system does not tell. 0 for who is gone."""
         try:
-            if not self._handle(member).is_running():
+            handle = self._handle(member)
+            if not handle.is_running():
                 return Footprint(0, 0)
             if self.exact:
                 exact = _phys_footprint(member.pid)
                 return None if exact is None else Footprint(exact, 0)
             # Where the first thread has ended, only another one shows the map.
-            with open(f"/proc/{self._threads.get(member, self._handle(member)).pid}/smaps_rollup", "rb") as file:
+            shown_by = next(iter(_threads_left(handle)), member.pid) if handle.status() in _ENDED else member.pid
+            with open(f"/proc/{shown_by}/smaps_rollup", "rb") as file:
                 return footprint_in(file.read())
         except (psutil.NoSuchProcess, ProcessLookupError):
             return Footprint(0, 0)
@@ -333,9 +322,8 @@ class PortableReader:
             return -1
 
     def release(self, member: Member) -> None:
-        """Forget psutil's objects for a member."""
+        """Forget psutil's object for a member."""
         self._handles.pop(member, None)
-        self._threads.pop(member, None)
 
 
 def _unique_ids(pid: int) -> tuple[int, int]:

@@ -10,7 +10,8 @@ import os
 import time
 from errno import ENOSPC
 
-from pytest_memguard.processes.command_line import printable, shorten
+from pytest_memguard.errors import printable
+from pytest_memguard.processes.command_line import shorten
 from pytest_memguard.units import megabytes
 
 TYPE_CHECKING = False

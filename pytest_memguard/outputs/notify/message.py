@@ -14,7 +14,8 @@ import time
 from pytest_memguard import events
 from pytest_memguard.config.settings import FINISH, KILL, WARNING
 from pytest_memguard.environ import NOTICE
-from pytest_memguard.processes.command_line import printable, shorten
+from pytest_memguard.errors import printable
+from pytest_memguard.processes.command_line import shorten
 from pytest_memguard.processes.signals import name_of
 from pytest_memguard.units import format_seconds, format_size, megabytes
 

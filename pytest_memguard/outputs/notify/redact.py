@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from pytest_memguard.processes.command_line import printable
+from pytest_memguard.errors import printable
 from pytest_memguard.processes.masking import MASK, mask_text
 
 TYPE_CHECKING = False

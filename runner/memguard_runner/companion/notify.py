@@ -63,39 +63,29 @@ def run(options: argparse.Namespace) -> int:
     settings = load_settings((), {name: value for name, value in given.items() if value}, os.environ, directory)
     for notice in settings.notices():
         Console().line("; ".join(notice))
-    found = channels(settings.notify_command, settings.notify_urls, sys.platform, os.environ)
-    if options.list:
-        works = any([_is_ready(channel) for channel in found])
-    else:
-        if sys.platform == "linux":
-            become_subreaper()
-        message = of_trial(options.title, options.text)
-        # A machine without a desktop is no failure where there is another channel.
-        tried = [_try(each, message, settings, timeout) for each in found if _can_work(each) or each.kind != DESKTOP]
-        works = bool(tried) and all(tried)
+    if not options.list and sys.platform == "linux":
+        become_subreaper()
+    message = of_trial(options.title, options.text)
+    results = []
+    for channel in channels(settings.notify_command, settings.notify_urls, sys.platform, os.environ):
+        if channel.problem:
+            _row(channel.kind, "cannot work", channel.shown)
+            _more(channel.problem)
+            _more(f"cure: {channel.cure}")
+            if channel.kind != DESKTOP:  # a machine without a desktop is no failure where there is another channel
+                results.append(False)
+        elif options.list:
+            _row(channel.kind, "ready", channel.shown)
+            results.append(True)
+        else:
+            results.append(_try(channel, message, settings, timeout))
+    works = any(results) if options.list else bool(results) and all(results)
     _show_settings(settings)
     return exit_status.OK if works else FAILED
 
 
-def _is_ready(channel: Channel) -> bool:
-    if not _can_work(channel):
-        return False
-    _row(channel.kind, "ready", channel.shown)
-    return True
-
-
-def _can_work(channel: Channel) -> bool:
-    if channel.problem:
-        _row(channel.kind, "cannot work", channel.shown)
-        _more(channel.problem)
-        _more(f"cure: {channel.cure}")
-    return not channel.problem
-
-
 def _try(channel: Channel, message: Message, settings: Settings, timeout: float) -> bool:
     """Send by a channel, say how it went, and return whether it worked."""
-    if channel.problem:
-        return False
     environ = {name: value for name, value in os.environ.items() if name != SOCKET}
     started = time.monotonic()
     try:

@@ -14,10 +14,10 @@ from memguard_runner import exit_status
 from pytest_memguard.analysis import past_runs
 from pytest_memguard.config.files import is_below
 from pytest_memguard.config.load import load_settings, working_directory
-from pytest_memguard.errors import UsageError
+from pytest_memguard.errors import UsageError, printable
 from pytest_memguard.outputs.console import Console
 from pytest_memguard.outputs.log.folder import trouble
-from pytest_memguard.processes.command_line import printable, shorten
+from pytest_memguard.processes.command_line import shorten
 from pytest_memguard.units import counted, format_seconds, format_size, megabytes
 
 from .terminal.screen import columns, cut

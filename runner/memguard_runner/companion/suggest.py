@@ -11,8 +11,7 @@ from pytest_memguard.analysis import past_runs
 from pytest_memguard.analysis.suggested_limit import advise
 from pytest_memguard.config.files import PYPROJECT
 from pytest_memguard.config.load import load_settings
-from pytest_memguard.errors import UsageError
-from pytest_memguard.processes.command_line import printable
+from pytest_memguard.errors import UsageError, printable
 from pytest_memguard.units import counted, format_size, megabytes
 
 from . import logs

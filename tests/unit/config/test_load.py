@@ -701,7 +701,7 @@ WRONG_VARIABLES = {
         "MEMGUARD_LIMT: memguard has no such variable (did you mean MEMGUARD_LIMIT?); correct or unset it",
     ),
     "a name like nothing known": ({"MEMGUARD_": "5"}, "MEMGUARD_: memguard has no such variable ("),
-    "an undecodable name": ({"MEMGUARD_\udcff": "5"}, "MEMGUARD_\\udcff: memguard has no such variable"),
+    "an undecodable name": ({"MEMGUARD_\udcff": "5"}, "MEMGUARD_\\xff: memguard has no such variable"),
 }
 
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pytest_memguard.processes.command_line import display, printable, shorten
+from pytest_memguard.errors import printable
+from pytest_memguard.processes.command_line import display, shorten
 from pytest_memguard.processes.masking import MASK, is_secret, mask
 
 SECRET = "Xq7zSecretValueXq7z"

@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
 
         _print(as_csv(_with_notes(logs)))
     elif options.html:
-        from .html.write import write  # late: memguard's start
+        from .html.page import write  # late: memguard's start
 
         told = write(logs, options.html)
         _print([told] if told else [])

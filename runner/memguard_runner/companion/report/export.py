@@ -8,7 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from pytest_memguard.analysis.classify import growers, shape_of
-from pytest_memguard.processes.command_line import printable
+from pytest_memguard.errors import printable
 from pytest_memguard.units import MB, megabytes
 
 from . import phrases

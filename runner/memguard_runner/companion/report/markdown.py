@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from pytest_memguard.analysis.chart import as_text, chart
-from pytest_memguard.processes.command_line import printable
+from pytest_memguard.errors import printable
 from pytest_memguard.units import counted, format_seconds
 
 from . import phrases

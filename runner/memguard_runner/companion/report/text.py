@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from memguard_runner.companion.terminal.screen import cut
 from memguard_runner.companion.terminal.table import Column, table
 from pytest_memguard.analysis.chart import ASCII, UNICODE, chart
+from pytest_memguard.errors import printable
 from pytest_memguard.outputs.text import process_table
-from pytest_memguard.processes.command_line import printable
 from pytest_memguard.units import counted, format_seconds, format_size
 
 from . import phrases

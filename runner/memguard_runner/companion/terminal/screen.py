@@ -8,7 +8,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
-from pytest_memguard.processes.command_line import printable
+from pytest_memguard.errors import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

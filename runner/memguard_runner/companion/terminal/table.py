@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_memguard.processes.command_line import printable
+from pytest_memguard.errors import printable
 
 from .screen import columns, cut, padded
 
