@@ -110,16 +110,6 @@ def _extras(_context: CheckContext) -> list[Finding]:
     return found
 
 
-def _bun(context: CheckContext) -> list[Finding]:
-    path = shutil.which("bun", path=context.environ.get("PATH"))
-    if path is None:
-        return [ok("bun", "not on PATH")]
-    version, reason = _answer([path, "--version"])
-    if reason:
-        return [note("bun", f"{printable(path)}: {reason}", "install it anew if you use it")]
-    return [ok("bun", f"{printable(version.splitlines()[0])}, {printable(path)}")]
-
-
 def _command(context: CheckContext) -> list[Finding]:
     """Tell whether the `memguard-test` that a shell finds starts, and belongs to this installation."""
     name = "memguard-test"
@@ -218,6 +208,5 @@ CHECKS = (
     Check("Python", _python),
     Check("system", _system),
     Check("packages", _packages),
-    Check("bun", _bun),
     Check("extras", _extras),
 )

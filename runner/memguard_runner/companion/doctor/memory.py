@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from pytest_memguard.errors import MemguardError, printable
-from pytest_memguard.system import cgroup, memory, procfs
+from pytest_memguard.system import memory, procfs
 from pytest_memguard.system.available import available_memory
 from pytest_memguard.system.oom_killer import KernelKills
 from pytest_memguard.units import format_size
@@ -49,24 +48,6 @@ def _available(context: CheckContext) -> list[Finding]:
     return [ok("memory", f"{text}; {MORE}")]
 
 
-def _control_group(context: CheckContext) -> list[Finding]:
-    if not LINUX:
-        return [ok("control group", "macOS has none")]
-    root = memory.root_of(context.environ)
-    found = next((path for path in cgroup.limit_files(root) if os.path.isdir(os.path.dirname(path))), "")
-    folder, name = os.path.split(found)
-    version, used_file = (2, "memory.current") if name == "memory.max" else (1, "memory.usage_in_bytes")
-    used = procfs.read_file(f"{folder}/{used_file}").strip()
-    if not used and not os.path.exists(found):
-        return [ok("control group", "none that counts memory: the machine's is the only bound")]
-    usable = memory.usable_memory(root)
-    limit = "no limit" if usable.source == memory.PHYSICAL else f"limit {format_size(usable)}"
-    parts = [f"version {version}, {printable(folder)}", limit]
-    if procfs.is_number(used):
-        parts.append(f"{format_size(int(used))} used, files in the cache included")
-    return [ok("control group", "; ".join(parts))]
-
-
 def _overcommit(_context: CheckContext) -> list[Finding]:
     if procfs.read_file("/proc/sys/vm/overcommit_memory").strip() != STRICT:
         return []
@@ -87,7 +68,6 @@ def _kernel_kills(_context: CheckContext) -> list[Finding]:
 
 CHECKS = (
     Check("memory", _available),
-    Check("control group", _control_group),
     Check("overcommit", _overcommit),
     Check("kernel kills", _kernel_kills),
 )
