@@ -314,7 +314,8 @@ class Guard:
         self.history.add(reading.time, total)
         self.curve.add(reading.time - self._started, total)
         if reading.measured or reading.count == 1:
-            if reading.resident >= self._possible.total * SAME_SIZE:
+            # Members may have ended while they were measured.
+            if sum([member.resident for member in self._tree.members.values()]) >= self._possible.resident * SAME_SIZE:
                 self._possible.total = 0  # at the same size the tree holds less than was thought
             self._note_peak(self._measured, reading, total)
             return
@@ -333,7 +334,7 @@ class Guard:
                 peak.pid = largest.pid
                 peak.command = display(self._reader.command(largest.pid)) or peak.command
                 peak.share = largest.estimate()
-        peak.total = total
+        peak.total, peak.resident = total, reading.resident
         peak.at = reading.time - self._started
 
     def _total(self, reading: Reading) -> int:
@@ -380,7 +381,7 @@ class Guard:
 
     def _has_time_to_measure(self, reading: Reading) -> bool:
         """Return whether the tree gains next to nothing while it is measured."""
-        return reading.growth_speed * self._meter.cost(reading.resident) < WORTH_A_MEASUREMENT * self._budget.limit
+        return reading.growth_speed * self._meter.takes(reading.resident) < WORTH_A_MEASUREMENT * self._budget.limit
 
     def _check_floor(self, reading: Reading) -> events.Snapshot | None:
         """Return the snapshot of a tree within its limit that has to end because the machine runs short."""
@@ -470,7 +471,7 @@ class Guard:
     def _measure_carefully(self, reading: Reading) -> None:
         """Measure, but give it up where the limit might be passed meanwhile."""
         headroom = self._budget.limit - reading.high
-        is_cheap = self._meter.cost(reading.resident) < headroom / self._speed / 2
+        is_cheap = self._meter.takes(reading.resident) < headroom / self._speed / 2
         self._measure(reading, None if is_cheap else headroom)
 
     def _is_worth_measuring(self, reading: Reading, share: int) -> bool:

@@ -16,10 +16,11 @@ class Peak:
     `certain` says that it was measured; otherwise shared memory may be in it more than once.
     """
 
-    __slots__ = ("at", "certain", "command", "pid", "share", "total")
+    __slots__ = ("at", "certain", "command", "pid", "resident", "share", "total")
 
     def __init__(self, *, certain: bool) -> None:
         self.total = 0
+        self.resident = 0  # then
         self.certain = certain
         self.at = 0.0
         self.pid = 0

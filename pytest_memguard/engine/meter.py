@@ -40,13 +40,15 @@ if TYPE_CHECKING:
 
     from .tree import Tree
 
-COST_PER_BYTE = 15e-3 / (512 << 20)  # seconds to measure a byte of RSS, until this run has shown its own figure
+COST_PER_BYTE = 15e-3 / (512 << 20)  # CPU seconds to measure a byte of RSS, until this run has shown its own figure
+WORTH_LEARNING = 64 << 20  # bytes; what less of them takes to measure is mostly a price for each member
 LOOK_UP_EVERY = 8  # members measured between two checks whether there is still time: 1-2 ms
 LAZY_AFTER = 0.1  # seconds
 LOOK_UP_AFTER = 0.002  # seconds
 STALE_AFTER = 1.0  # seconds after which a measurement is renewed while only it keeps the tree inside its limit
 STALE_COST_SHARE = 100  # ... but measuring takes at most 1/100 of the time
-DOUBT_COST_SHARE = 10  # ... at most 1/10 while it is in doubt whether the limit was passed, and not likely
+DOUBT_COST_SHARE = 10  # ... at most 1/10 while it is in doubt whether the limit was passed, and not likely ...
+MOST_CREDIT = 0.1  # ... and so many seconds of CPU time at once, which a tree of 3.5 GB takes
 NOTHING_SHARED = 1.02  # times what was measured is resident: copying cannot have added more than that
 MOSTLY_COPIES = 0.5  # of a member's faults, between two soundings
 LEAST_COPIES_SHARE = 0.05  # of the faults of others, while sounding rests
@@ -97,8 +99,9 @@ class Meter:
         self._sharp = False
         self._copied = 0
         self._before: Reading | None = None
-        self._cost = 0.0
-        self._cost_per_byte = COST_PER_BYTE
+        self._cost = 0.0  # CPU time: what others take meanwhile is no price of ours
+        self._cost_per_byte = self._takes_per_byte = COST_PER_BYTE
+        self._credit, self._credit_at = MOST_CREDIT, time.monotonic()
 
     def read(self, tree: Tree, now: float, limit: int) -> Reading:
         """Take a reading; members that are gone leave the tree. The nearer to `limit` bytes, the sharper the bounds."""
@@ -204,10 +207,10 @@ class Meter:
         likely = self.likely(reading, tree)
         copied = [(self._copied_by(member), member) for member in tree.members.values()]
         copied = [(amount, member) for amount, member in copied if amount >= WORTH_SOUNDING]
-        takes = self.cost(sum([member.resident for _, member in copied]))
+        takes = self.takes(sum([member.resident for _, member in copied]))
         if likely + self._likely_growth * takes <= limit:
             return
-        started = time.monotonic()
+        started = time.thread_time()
         for _, member in sorted(copied, key=_amount, reverse=True):
             faulted = self._reader.faulted_bytes(member)
             footprint = self._reader.footprint(member)
@@ -217,24 +220,24 @@ class Meter:
                 reading.low = self._low(tree.members.values())
             if reading.low > limit:
                 return
-        now = time.monotonic()
-        self._rests_until = now + REST * (now - started)
+        self._rests_until = time.monotonic() + REST * (time.thread_time() - started)
 
     def is_due(self, reading: Reading, tree: Tree, limit: int) -> bool:
-        """Return whether a doubt is worth a measurement: the last is old, and the limit will hold meanwhile.
+        """Return whether a doubt is worth a measurement: it can be afforded, and the limit will hold meanwhile.
 
         At once where shared memory has grown: unlike faults, that is memory, and only a measurement tells whose.
         """
         mapped = sum([max(0, each.resident - each.anonymous - each.measured_maps) for each in tree.members.values()])
         if mapped > SHARED_WORTH_MEASURING * limit:
             return True
-        cost = self.cost(reading.resident)
-        age = self.age(reading.time)
-        if age < DOUBT_COST_SHARE * cost:
+        cost, takes = self.cost(reading.resident), self.takes(reading.resident)
+        earned = (reading.time - self._credit_at) / DOUBT_COST_SHARE
+        self._credit, self._credit_at = min(MOST_CREDIT, self._credit + earned), reading.time
+        if self._credit < min(cost, MOST_CREDIT):
             return False
-        certain = reading.low + self._low_speed * cost
-        likely = self._likely + self._likely_growth * cost
-        return max(certain, likely) <= limit or age >= OVERDUE_COST_SHARE * cost
+        certain = reading.low + self._low_speed * takes
+        likely = self._likely + self._likely_growth * takes
+        return max(certain, likely) <= limit or self.age(reading.time) >= OVERDUE_COST_SHARE * cost
 
     def _note_own(self, tree: Tree, member: Member, footprint: Footprint, faulted: int) -> None:
         """Take note of what a member holds alone, now that it was measured; it had `faulted` bytes before that."""
@@ -258,7 +261,15 @@ class Meter:
         if self._reader.exact:
             self.no_footprint = any(self._reader.footprint(member) is None for member in tree.members.values())
             return sum(member.resident for member in tree.members.values())
-        started = looked = time.perf_counter()
+        before = time.thread_time()
+        try:
+            return self._measure(tree, now, headroom, limit)
+        finally:
+            self._credit -= time.thread_time() - before
+
+    def _measure(self, tree: Tree, now: float, headroom: int | None, limit: int) -> int:
+        started, started_work = time.perf_counter(), time.thread_time()
+        looked = started
         reader = self._reader
         members = tree.members.values()
         work = reader.cpu_time(members)
@@ -300,6 +311,7 @@ class Meter:
             member.measured_anonymous = member.anonymous + member.swapped
             total += member.measured
             resident += member.resident
+        total = max(total, lower_bound(members))  # who was forked meanwhile had a share of what was measured
         self._lazy_before = lazy
         self._measured_at = now
         self._measured_total = total
@@ -309,14 +321,19 @@ class Meter:
         self._copied = 0
         if self.files.has_any():
             self.files.renew(tree.members)
-        self._cost = time.perf_counter() - started
-        if resident > 0:
+        self._cost = time.thread_time() - started_work
+        if resident >= WORTH_LEARNING:
             self._cost_per_byte = self._cost / resident
+            self._takes_per_byte = (time.perf_counter() - started) / resident
         return total + self.files.total
 
     def cost(self, resident: int) -> float:
-        """Return the seconds a measurement of so many resident bytes would take."""
+        """Return the seconds of CPU time that a measurement of so many resident bytes would cost."""
         return resident * self._cost_per_byte
+
+    def takes(self, resident: int) -> float:
+        """Return the seconds until a measurement of so many resident bytes would be done."""
+        return resident * self._takes_per_byte
 
     def age(self, now: float) -> float:
         """Return seconds since the last measurement, infinity before the first."""

@@ -133,7 +133,8 @@ def cost(monkeypatch):
 
     def take(seconds):
         clock = itertools.count()
-        monkeypatch.setattr(meters.time, "perf_counter", lambda: next(clock) * seconds)
+        for name in ("perf_counter", "thread_time"):
+            monkeypatch.setattr(meters.time, name, lambda: next(clock) * seconds)
 
     return take
 
@@ -253,6 +254,39 @@ def test_the_cost_of_a_measurement_is_learned_from_the_last_one():
     assert 0 < meter.cost(2000 * MB) < 1.0
 
 
+def test_what_little_costs_says_nothing_about_much(cost):
+    reader, tree, meter = world()
+    reader.take(COMMAND, 6 * MB)
+    cost(0.001)
+    meter.read(tree, 0.0)
+    meter.measure(tree, 0.0)
+    assert meter.cost(512 * MB) == pytest.approx(0.015)
+
+
+def test_a_doubt_is_measured_at_once_if_little_was_measured_before_and_then_at_most_a_tenth_of_the_time(monkeypatch):
+    reader, tree, meter = prefork(workers=4)
+    clock = Clock(reader, takes=0.01)
+    clock.now = begun = meters.time.monotonic()
+    monkeypatch.setattr(meters, "time", clock)
+    measured = []
+    for _ in range(1000):
+        clock.now += 0.01
+        reading = meter.read(tree, clock.now)
+        if meter.is_due(reading, tree, 500 * MB):
+            measured.append(clock.now)
+            meter.measure(tree, clock.now)
+    assert measured[0] - begun < 0.2
+    assert 10 <= len(measured) <= (clock.now - begun) / 0.05 / 10 + 4
+
+
+def test_measuring_finds_no_less_than_is_certain():
+    reader, tree, meter = world()
+    reader.take(COMMAND, 60 * MB)
+    meter.read(tree, 0.0)
+    reader.fork(COMMAND, COMMAND + 1)  # nobody has noticed it yet, and it shares all pages
+    assert meter.measure(tree, 0.0) == 60 * MB
+
+
 def test_a_change_is_noted_when_members_come_or_go_or_memory_changes_by_the_share_given():
     reader, tree, meter = prefork()
     reading = meter.read(tree, 0.0)
@@ -303,7 +337,7 @@ class Clock:
     def monotonic(self):
         return self.now
 
-    perf_counter = monotonic
+    perf_counter = thread_time = monotonic
 
 
 def test_who_frees_and_allocates_over_and_over_is_measured_in_a_fifth_of_the_time_at_most(monkeypatch):
