@@ -54,6 +54,7 @@ MOSTLY_COPIES = 0.5  # of a member's faults, between two soundings
 LEAST_COPIES_SHARE = 0.05  # of the faults of others, while sounding rests
 REST = 4  # times as long as sounding took: at most 1/5 of the time is spent on who frees and allocates in a loop
 OVERDUE_COST_SHARE = 40  # ... at least, also where members come and go faster than they can be measured one by one
+SAME_MAP = 128 << 10  # bytes by which two looks at one map may differ: other threads go on
 SHARED_WORTH_MEASURING = 0.01  # of the limit
 LEAST_COPIED = 4 << 20  # bytes of faults between two soundings that tell which share of them were copies
 WORTH_SOUNDING = 1 << 20  # bytes
@@ -343,14 +344,10 @@ class Meter:
         return self.age(now) > max(STALE_AFTER, STALE_COST_SHARE * self._cost)
 
     def _is_vfork_child(self, member: Member, parent: Member) -> bool:
-        """Return whether a member still runs on its parent's memory map, which even Pss shows twice.
-
-        A forked child maps fewer pages of files than its parent, so kcmp(2), whose ctypes takes 0.5 MB, is for few.
-        """
+        """Return whether a member still runs on its parent's memory map, which even Pss shows twice."""
         return (
             member.family == parent.family
-            and member.resident == parent.resident
-            and member.anonymous == parent.anonymous
+            and abs(member.anonymous - parent.anonymous) <= SAME_MAP
             and self._reader.shares_map(member, parent)
         )
 

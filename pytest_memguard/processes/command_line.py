@@ -7,14 +7,18 @@ from __future__ import annotations
 
 from pytest_memguard.errors import printable
 
-from .masking import mask
+from .masking_hints import may_hold_secret
 
 SHOWN = 200  # characters of a command in a report
 
 
 def display(words: list[str], width: int = SHOWN) -> str:
     """Return a command line on one line of at most `width` characters, with secrets masked."""
-    text = printable(" ".join(mask(words))).rstrip()  # a process that renamed itself pads its name with blanks
+    if may_hold_secret(words):
+        from .masking import mask  # late: the guard's memory
+
+        words = mask(words)
+    text = printable(" ".join(words)).rstrip()  # a process that renamed itself pads its name with blanks
     return shorten(text, width)
 
 

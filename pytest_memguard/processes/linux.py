@@ -25,6 +25,7 @@ import resource
 import time
 from errno import EMFILE, ENFILE
 
+from .c_library import function
 from .memory_files import MemoryFiles
 from .model import Footprint, HeldFile, Member, ProcessId
 
@@ -499,11 +500,9 @@ def _kilobytes(text: bytes, key: bytes) -> int:
 
 def _kcmp_same_map(first: int, second: int) -> bool | None:
     """Return whether two processes share one memory map, None where the kernel will not say."""
-    import ctypes  # late: the guard's memory
-
     try:
         number = _KCMP_NUMBERS[os.uname().machine]
     except (KeyError, OSError):
         return None
-    answer = ctypes.CDLL(None).syscall(number, first, second, _KCMP_VM, 0, 0)
+    answer = function("syscall")(number, first, second, _KCMP_VM, 0, 0)
     return None if answer < 0 else answer == 0

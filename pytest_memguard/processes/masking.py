@@ -1,22 +1,21 @@
 """The rules that hide secrets: by name, by shape, and by the tool that takes them. For command lines and notifiers.
 
-The guard masks while it watches: string methods only, as `re` would add 1.2 MB to it (see jsonline). Forms of tokens:
-the rules of gitleaks (https://github.com/gitleaks/gitleaks, config/gitleaks.toml); options: the tools' manuals.
+The guard masks while it watches: string methods only, as `re` would add 1.2 MB to it (see jsonline). It loads this only
+where `masking_hints` says so: most command lines hold no secret.
 """
 
 from __future__ import annotations
+
+from .masking_hints import ACCESS_KEYS, IN_QUERIES, MASK, SHAPES, TOOLS, UNIQUE, is_hinted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Container
 
-MASK = "***"
-
 _STRONG = "password passwd passphrase pwd secret token authorization bearer"
 _STRONG_ENDS = "password passwd passphrase secret token apikey accesskey secretkey authorization bearer accesssignature"
 _WEAK = "key auth pass pat credential credentials signature"
 _WEAK_ENDS = ("pass", "privatekey", "accountkey", "sharedkey", "credential", "credentials")
-_IN_QUERIES = frozenset(str.split("sig signature code hmac session sid jwt assertion"))
 _ABOUT = frozenset(
     str.split(
         "algorithm askpass bypass class command compass count dir directory endpoint env expires expiry file files"
@@ -61,14 +60,6 @@ _CODE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567")
 
 _LEAST = 8  # characters after a prefix that nothing else begins with; the real ones have 16 and more
 _LOOKS_RANDOM = 20  # characters: lower-case letters and digits of this length are no word
-_UNIQUE = str.split(
-    "ghp_ gho_ ghu_ ghs_ ghr_ github_pat_ glpat- gldt- glrt- glptt- glft- xoxa- xoxb- xoxe- xoxo- xoxp- xoxr-"
-    " xoxs- xapp- sk_live_ rk_live_ sk-ant- sk-proj- whsec_ dckr_pat_ dop_v1_ shpat_ shpss_ lin_api_ hvs. tskey-"
-    " glsa_ ya29. PMAK- rubygems_ AGE-SECRET-KEY-1 ATATT3 AIza"
-)
-_WITH_RANDOM = str.split("sk- sk_test_ npm_ pypi- hf_ gsk_ r8_ pul- SG. xai- pplx-")
-_ACCESS_KEYS = ("AKIA", "ASIA")  # and sixteen of A-Z2-7
-_SHAPES = (*_UNIQUE, *_WITH_RANDOM, *_ACCESS_KEYS, "eyJ", ":AA", "-----BEGIN ", "hook", "/bot")
 _WEBHOOKS = (
     ("hooks.slack.com", "/"),
     ("discord.com/api", "/webhooks/"),
@@ -84,39 +75,12 @@ _PASSES = 4  # a mask may part what stood together: AKIA...sk_live_...; nothing 
 _FLAGS = frozenset("sSfkLvigGOqnNrj")  # letters without a value that may stand before one: curl -sSu ann:pw
 _NO_TOOL: tuple[str, tuple[tuple[str, str], ...]] = ("", ())
 _TOOLS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {}
-"""By a tool's name: the subcommand that its options belong to, and each option with how its value is written.
-
-`:` `%` `,` user and password with this between; `=` secret only as NAME=VALUE; `!` never a word of its own; `.` always
-one; `~` prose, in which names mean nothing.
-"""
-for _names, _subcommand, _options in (
-    ("curl", "", "-u: -U: --user: --proxy-user: --pass -E: --cert: -b= --cookie="),
-    ("mysql mysqldump mysqladmin mysqlimport mysqlcheck mysqlshow mariadb mariadb-dump mariadb-admin", "", "-p!"),
-    ("mongo mongosh mongodump mongorestore mongoimport mongoexport cqlsh twine rdesktop", "", "-p"),
-    ("sshpass", "", "-p"),
-    ("docker podman nerdctl helm oras crane buildah skopeo az oc cf", "login", "-p"),
-    ("redis-cli", "", "-a"),
-    ("openssl", "", "-passin.: -passout.: -pass.: -k. -K."),
-    ("ldapsearch ldapadd ldapmodify ldapdelete ldappasswd ldapwhoami", "", "-w"),
-    ("sqlcmd bcp ipmitool mosquitto_pub mosquitto_sub zip unzip", "", "-P"),
-    ("smbclient rpcclient", "", "-U%"),
-    ("lftp", "", "-u,"),
-    ("7z 7za 7zr 7zz rar unrar", "", "-p! -hp!"),
-    ("http https xh", "", "-a: --auth:"),
-    ("gh", "secret", "-b --body"),
-    ("git hg svn jj", "", "-m~ -am~ --message~"),
-    ("ssh scp sftp rsync ssh-copy-id", "", ""),
-):
+for _names, _subcommand, _options in TOOLS:
     _parsed = tuple((_one.rstrip(":%,=!.~"), _one[len(_one.rstrip(":%,=!.~")) :]) for _one in _options.split())
     _TOOLS.update(dict.fromkeys(_names.split(), (_subcommand, _parsed)))
 
 _STRONG_WORDS, _STRONG_ENDINGS = frozenset(_STRONG.split()), tuple(_STRONG_ENDS.split())
 _WEAK_WORDS = frozenset(_WEAK.split())
-_HINTS = (
-    *str.split("pass pwd secret token key cred auth pat bearer cookie login"),
-    *sorted(_IN_QUERIES),
-    *(name for name, (subcommand, parsed) in _TOOLS.items() if not subcommand and parsed and parsed[0][1] != "~"),
-)
 
 
 def mask(words: list[str]) -> list[str]:
@@ -131,8 +95,8 @@ def mask(words: list[str]) -> list[str]:
 
 def _mask_once(words: list[str]) -> list[str]:
     together = "\n".join(words)
-    shapes = [shape for shape in _SHAPES if shape in together]
-    if not _is_hinted(together):
+    shapes = [shape for shape in SHAPES if shape in together]
+    if not is_hinted(together):
         return [_mask_addresses(_mask_shapes(word, shapes)) for word in words]
     masked = []
     tool = _Tool()
@@ -175,16 +139,10 @@ def _mask_once(words: list[str]) -> list[str]:
     return masked
 
 
-def _is_hinted(text: str) -> bool:
-    """Return whether a name or a tool may be among the words; most commands have none, and this is what they cost."""
-    text = text.lower().replace("path", "")
-    return any(map(text.__contains__, _HINTS))
-
-
 def mask_text(text: str) -> str:
     """Return what a program said, or a script, with each secret in it replaced by ***."""
     for _ in range(_PASSES):
-        masked = _mask_inside(text, [shape for shape in _SHAPES if shape in text])
+        masked = _mask_inside(text, [shape for shape in SHAPES if shape in text])
         if masked == text:
             break
         text = masked
@@ -379,7 +337,7 @@ def _named_value(text: str, begin: int, end: int, *, bare: bool) -> tuple[int, s
     """Return where the value of a secret's name begins, what is shown of it, and where it ends."""
     name = text[begin:end]
     before = text[begin - 1 : begin] if begin else ""
-    weight = 1 if before in ("?", "&") and before and name.lower().rpartition("-")[2] in _IN_QUERIES else _weight(name)
+    weight = 1 if before in ("?", "&") and before and name.lower().rpartition("-")[2] in IN_QUERIES else _weight(name)
     cookie = name.lower().endswith("cookie")
     if not weight and not cookie:
         return None
@@ -567,7 +525,7 @@ def _mask_shapes(text: str, shapes: list[str]) -> str:
 
 def _end_of_token(text: str, at: int, start: int, shape: str) -> int:
     """Return where the token ends whose prefix stands at `at`, or `start` when there is none."""
-    if shape in _ACCESS_KEYS:
+    if shape in ACCESS_KEYS:
         end = _end_of(text, start, _CODE, inside=True)
         return end if end - start == 16 else start
     if shape == "/bot":
@@ -581,7 +539,7 @@ def _end_of_token(text: str, at: int, start: int, shape: str) -> int:
         end = _end_of(text, start, _TOKEN_OR_DOT, inside=True)
         return end if text.count(".", start, end) >= 2 and text.find(".", start) - start >= 8 else start
     end = _end_of(text, start, _TOKEN_OR_DOT if shape[-1] == "." else _TOKEN, inside=True)
-    if shape in _UNIQUE:
+    if shape in UNIQUE:
         return end if end - start >= _LEAST else start
     if at and (text[at - 1].isalnum() or text[at - 1] in "_-") and not text.startswith("-", at - 1):
         return start

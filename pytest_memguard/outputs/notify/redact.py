@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from pytest_memguard.errors import printable
-from pytest_memguard.processes.masking import MASK, mask_text
+from pytest_memguard.processes.masking import mask_text
+from pytest_memguard.processes.masking_hints import MASK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

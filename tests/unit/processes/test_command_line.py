@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from pytest_memguard.errors import printable
 from pytest_memguard.processes.command_line import display, shorten
-from pytest_memguard.processes.masking import MASK, is_secret, mask
+from pytest_memguard.processes.masking import is_secret, mask
+from pytest_memguard.processes.masking_hints import MASK
 
 SECRET = "Xq7zSecretValueXq7z"
 # What a generated secret may consist of: nothing that ends a word, and long enough not to be part of a name by chance.

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_memguard.processes.masking import MASK, mask, mask_text
+from pytest_memguard.processes.masking import mask, mask_text
+from pytest_memguard.processes.masking_hints import MASK, may_hold_secret
 
 S = "HUNTER2xyz"
 LONG = "aB3dE5fG7hJ9kL1mN3pQ5rS7tU9vW1xY3zA5"
@@ -324,6 +325,16 @@ def test_masking_adds_no_more_than_its_marks_and_a_second_time_nothing(words):
     assert mask(masked) == masked
     for word, shown in zip(words, masked, strict=True):
         assert len(shown) <= len(word) + len(MASK) * shown.count(MASK)
+
+
+@given(st.lists(fragments, max_size=5))
+def test_what_holds_no_hint_holds_nothing_to_hide(words):
+    assert may_hold_secret(words) or mask(words) == words
+
+
+@pytest.mark.parametrize("line", ["sleep 30", "./idle 10 300 ready", "bun test", "python server.py", "node app.js -v"])
+def test_a_command_without_a_hint_does_not_need_the_rules(line):
+    assert not may_hold_secret(shlex.split(line))
 
 
 @given(fragments)
