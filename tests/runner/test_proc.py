@@ -40,8 +40,8 @@ def test_nothing_is_started_where_proc_does_not_show_our_processes(memguard: Mem
     assert not (memguard.folder / "started").exists()
 
 
-@pytest.mark.parametrize("how", PROCS)
-def test_a_pytest_that_was_asked_for_a_limit_says_so_and_runs_no_test(memguard: Memguard, how: str) -> None:
+def test_a_pytest_that_was_asked_for_a_limit_says_so_and_runs_no_test(memguard: Memguard) -> None:
+    how = next(iter(PROCS))
     (memguard.folder / "test_it.py").write_text("def test_it(): open('started', 'w').close()")
     words = f"{shlex.quote(sys.executable)} -m pytest -q -p no:cacheprovider"
     result = memguard.start_as(in_a_proc(how, "sh", "-c", f"true; {words} --mem-limit=500; exit $?")).wait()

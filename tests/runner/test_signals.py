@@ -94,7 +94,6 @@ def test_a_command_that_stops_itself_is_guarded_when_it_goes_on(memguard: Memgua
 
 
 @linux
-@both_readers
 @pytest.mark.parametrize("way", WAYS)
 def test_the_command_finds_every_disposition_and_the_mask_as_we_found_them(memguard: Memguard, way: str) -> None:
     command = ["/bin/grep", "-hs", "^Sig[BIC]", "/proc/self/status", "/nowhere"]  # ends with status 2, for /nowhere
@@ -107,7 +106,6 @@ def test_the_command_finds_every_disposition_and_the_mask_as_we_found_them(memgu
 
 
 @linux
-@both_readers
 @pytest.mark.parametrize("way", WAYS)
 def test_a_command_that_is_started_with_its_children_ignored_is_guarded(memguard: Memguard, way: str) -> None:
     prefix = [*with_signals([signal.SIGCHLD], []), *WAYS[way]]
