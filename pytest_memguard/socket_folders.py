@@ -45,9 +45,9 @@ def remove_abandoned(path: str) -> None:
         names = os.listdir(place)
     except OSError:
         return
-    for name in names:
+    for name in [name for name in names if name.startswith(PREFIX)]:
         identifier = name[len(SPOOL if name.startswith(SPOOL) else PREFIX) :]
-        if name.startswith(PREFIX) and len(identifier) >= _SHORTEST and _IDENTIFIER.issuperset(identifier):
+        if len(identifier) >= _SHORTEST and _IDENTIFIER.issuperset(identifier):
             try:
                 _remove_if_abandoned(f"{place}/{name}")
             except OSError:  # somebody else was quicker

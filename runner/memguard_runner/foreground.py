@@ -83,6 +83,7 @@ def _found(draws: bool) -> dict[int, signals.Disposition]:
 
     SIGCHLD is needed even where it was ignored: the kernel throws away how children ended, and tells nobody.
     """
+    draws = draws and signals.SIGTSTP not in signals.pthread_sigmask(signals.SIG_BLOCK, ())
     numbers = (*signals.PASSED_ON, signals.SIGTSTP) if draws else signals.PASSED_ON
     found: dict[int, signals.Disposition]
     found = {number: signals.SIG_DFL for number in numbers if signals.getsignal(number) != signals.SIG_IGN}

@@ -42,7 +42,11 @@ def supervise(spec: RunSpec, pid: int, started: float, kernel: KernelKills) -> i
     console = Console()
     reader = readers.open_reader(spec.reader, adopts=spec.adopts, after=pid)
     tree = Tree(reader, cookie=spec.cookie, pid_list=spec.pid_list)
-    tree.add(pid)
+    if tree.add(pid) is None and spec.reader == readers.LINUX:  # nobody but us collects it: it is there
+        console.line(
+            "warning: /proc does not show the command, which runs as another user (hidepid): it is not guarded; run "
+            "memguard-test as that user (`sudo memguard-test ...`)"
+        )
     host = RunnerHost(pid, tree, grace=settings.grace, lifelines=[spec.lifeline, *outer_lifelines()])
     directory = working_directory()
     assembly = Assembly(

@@ -129,3 +129,15 @@ def test_processes_are_guarded_where_those_of_others_are_hidden(
     assert result.out == ""  # nothing of others can be seen
     assert str(program[0]) in result.own
     assert "Traceback" not in result.err
+
+
+@pytest.mark.skipif(not shutil.which("unshare"), reason="needs unshare")
+def test_a_command_that_is_hidden_as_another_users_is_told(memguard: Memguard, folder: Path, python: str) -> None:
+    hide = (
+        f'mount --make-rprivate / && mount -t tmpfs none {folder} && cp "$(command -v sleep)" {folder}/sleep && '
+        f'chmod 4755 {folder}/sleep && mount -t proc -o hidepid=2 proc /proc && exec "$@"'
+    )
+    prefix = ["unshare", "-m", "sh", "-c", hide, "sh", *AS_NOBODY, python, *MEMGUARD_TEST[1:]]
+    result = memguard.start_as(prefix, f"{folder}/sleep", "0.1", cwd="/").wait()
+    assert result.status == 0
+    assert "/proc does not show the command, which runs as another user (hidepid)" in result.own
