@@ -64,7 +64,7 @@ class ProcessFigure:
 
     __slots__ = ("age", "command", "pid", "size", "test")
 
-    def __init__(self, pid: int, command: str, size: int, age: float, test: str = "") -> None:
+    def __init__(self, pid: int, command: str, size: int, age: float = 0.0, test: str = "") -> None:
         self.pid = pid
         self.command = command
         self.size = size

@@ -61,13 +61,13 @@ def _prefix(words: list[str]) -> list[str]:
     if program in _WRAPPERS:
         return _after_flags(words, first, ("-n", "-c", "-u", "-o", "-e", "-i"), assignments=program in ("env", "sudo"))
     if _PYTHON.match(program):
-        return _python(words, first)
+        return _script(words, first, is_python=True)
     if program in _INNER:
         before, with_value = _INNER[program]
         if words[1 : 1 + len(before)] == list(before):
             return _after_flags(words, [*first, *before], with_value)
     if program in _INTERPRETERS and program != "deno":
-        return _script(words, first)
+        return _script(words, first, is_python=False)
     if program in _TWO or program in _ONE:
         return _subcommand(words, first, _TWO.get(program, ()))
     return first
@@ -85,25 +85,17 @@ def _after_flags(
     return [*taken, *words[len(taken) : position], *words[position : position + 1], *inside[1:]] if inside else []
 
 
-def _python(words: list[str], first: list[str]) -> list[str]:
+def _script(words: list[str], first: list[str], *, is_python: bool) -> list[str]:
     position = 1
     while position < len(words) and words[position].startswith("-"):
         word = words[position]
-        if word in _CODE or word.startswith("-c"):
+        is_code = word.startswith("-c") if is_python else first[0] in _SHELLS and "c" in word and word[1:2] != "-"
+        if word in _CODE or is_code:
             return []
-        if word == "-m":
+        if is_python and word == "-m":
             return [*first, *words[1 : position + 2]] if position + 1 < len(words) else []
-        position += 2 if word in ("-X", "-W") else 1
+        position += 2 if is_python and word in ("-X", "-W") else 1
     return [*first, *words[1 : position + 1]] if position < len(words) else first
-
-
-def _script(words: list[str], first: list[str]) -> list[str]:
-    for position, word in enumerate(words[1:], 1):
-        if word in _CODE or (first[0] in _SHELLS and word.startswith("-") and "c" in word and word[1:2] != "-"):
-            return []
-        if not word.startswith("-"):
-            return [*first, *words[1 : position + 1]]
-    return first
 
 
 def _subcommand(words: list[str], first: list[str], two: tuple[str, ...]) -> list[str]:

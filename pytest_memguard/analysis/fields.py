@@ -5,10 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from pytest_memguard.events import RunningTest
+from pytest_memguard.events import ProcessFigure, RunningTest
 from pytest_memguard.units import MB
-
-from .model import ProcessMemory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,12 +63,12 @@ def moment(value: object) -> float | None:
         return None
 
 
-def processes(value: object) -> tuple[ProcessMemory, ...]:
+def processes(value: object) -> tuple[ProcessFigure, ...]:
     """Return the processes of a line, the largest first."""
     if not isinstance(value, list):
         return ()
     found = [
-        ProcessMemory(whole(item.get("pid")) or 0, text(item.get("command"), COMMAND_KEPT), size)
+        ProcessFigure(whole(item.get("pid")) or 0, text(item.get("command"), COMMAND_KEPT), size)
         for item in value[:MOST_NAMED]
         if isinstance(item, dict) and (size := amount(item.get("memoryMB"))) is not None
     ]

@@ -9,15 +9,6 @@ from pytest_memguard import events
 
 
 @dataclass(frozen=True, slots=True)
-class ProcessMemory:
-    """What one process held in a snapshot."""
-
-    pid: int
-    command: str
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
 class Point:
     """A snapshot: `elapsed` since the command started, `total` held by all, the largest by name, the rest summed."""
 
@@ -26,7 +17,7 @@ class Point:
     total: int
     count: int
     event: str
-    processes: tuple[ProcessMemory, ...] = ()
+    processes: tuple[events.ProcessFigure, ...] = ()
     others: int = 0  # bytes held by those that are not named
     tests: tuple[events.RunningTest, ...] = ()
 

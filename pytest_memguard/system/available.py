@@ -89,7 +89,7 @@ def _portable_level(system: str) -> MemoryLevel | None:
 
         figures = darwin.memory()
         if figures is not None:
-            return MemoryLevel(figures.available, figures.total)
+            return figures
     try:
         import psutil  # late: the guard's memory
 

@@ -20,6 +20,8 @@ from __future__ import annotations
 import os
 from struct import calcsize, unpack_from
 
+from .cgroup import MemoryLevel
+
 HOST_VM_INFO64 = 4
 COUNT = 38  # natural_t of struct vm_statistics64 up to total_uncompressed_pages_in_compressor (HOST_VM_INFO64_REV1)
 SIZE = COUNT * 4
@@ -29,14 +31,13 @@ COMPRESSOR, EXTERNAL, INTERNAL = 128, 136, 140  # after speculative_count, four 
 PRESSURES = {1: "normal", 2: "warning", 4: "critical"}
 
 
-class MacMemory:
-    """In bytes: what can be had, what there is, and what the compressor occupies."""
+class MacMemory(MemoryLevel):
+    """How full the machine is, and the bytes that the compressor occupies."""
 
-    __slots__ = ("available", "compressed", "total")
+    __slots__ = ("compressed",)
 
     def __init__(self, available: int, total: int, compressed: int) -> None:
-        self.available = available
-        self.total = total
+        super().__init__(available, total)
         self.compressed = compressed
 
 

@@ -6,11 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_memguard.analysis.downsample import MOST_BUCKETS, Downsampler
-from pytest_memguard.analysis.model import Point, ProcessMemory
+from pytest_memguard.analysis.model import Point
+from pytest_memguard.events import ProcessFigure
 
 
 def a_point(number, size):
-    return Point(float(number), 0.0, size, 1, "snapshot", (ProcessMemory(1, "a", size),))
+    return Point(float(number), 0.0, size, 1, "snapshot", (ProcessFigure(1, "a", size),))
 
 
 def thinned(sizes, most=MOST_BUCKETS):

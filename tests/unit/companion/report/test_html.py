@@ -19,8 +19,9 @@ from memguard_runner.companion.report.html.page import BUDGET, page
 from memguard_runner.companion.report.html.scale import scale, size_ticks, time_label, time_ticks
 from memguard_runner.companion.report.html.series import AREAS, choose, held_by, picture
 from memguard_runner.companion.report.html.tables import NAME_SHOWN
-from pytest_memguard.analysis.model import LogFacts, Point, ProcessMemory, RunFacts, TestPeak
+from pytest_memguard.analysis.model import LogFacts, Point, RunFacts, TestPeak
 from pytest_memguard.analysis.run_builder import LOOK
+from pytest_memguard.events import ProcessFigure
 
 MB = 1 << 20
 START = 1736245845.0  # 2025-01-07T10:30:45Z
@@ -30,7 +31,7 @@ VERDICTS = ["ok", "failed", "memory", "kernel-oom", "signal", "interrupted"]
 
 def a_point(elapsed, *sizes, event="snapshot", others=0, command="worker {}"):
     held = tuple(
-        ProcessMemory(1000 + number, command.format(number), size * MB) for number, size in enumerate(sizes) if size
+        ProcessFigure(1000 + number, command.format(number), size * MB) for number, size in enumerate(sizes) if size
     )
     count = len(sizes) + (others > 0)
     return Point(elapsed, START + elapsed, (sum(sizes) + others) * MB, count, event, held, others * MB)
@@ -217,7 +218,7 @@ def test_many_processes_of_one_command_share_an_area_without_the_largest():
 def test_a_process_that_became_another_program_is_one():
     sizes = [("python test.py", 5), ("node worker.js", 80), ("node worker.js", 90)]
     points = [
-        Point(float(at), START, mb * MB, 1, "snapshot", (ProcessMemory(7, name, mb * MB),))
+        Point(float(at), START, mb * MB, 1, "snapshot", (ProcessFigure(7, name, mb * MB),))
         for at, (name, mb) in enumerate(sizes)
     ]
     assert held_by(points) == [{(7, "node worker.js"): mb * MB} for _, mb in sizes]
@@ -226,7 +227,7 @@ def test_a_process_that_became_another_program_is_one():
 def test_a_pid_that_is_used_again_is_another_process():
     names = ["node a.js", "", "node b.js"]
     points = [
-        Point(float(at), START, 5 * MB, 1, "snapshot", (ProcessMemory(7, name, 5 * MB),) if name else ())
+        Point(float(at), START, 5 * MB, 1, "snapshot", (ProcessFigure(7, name, 5 * MB),) if name else ())
         for at, name in enumerate(names)
     ]
     assert held_by(points) == [{(7, "node a.js"): 5 * MB}, {}, {(7, "node b.js"): 5 * MB}]
@@ -302,7 +303,7 @@ def test_every_process_is_in_one_area_or_in_none(moments):
 def test_no_area_stands_out_of_the_total():
     """Each process is rounded to whole MB in the log, and their sum may be more than the total."""
     points = [
-        Point(float(at), START, 10 * MB, 3, "snapshot", tuple(ProcessMemory(n, f"w{n}", 4 * MB) for n in range(3)))
+        Point(float(at), START, 10 * MB, 3, "snapshot", tuple(ProcessFigure(n, f"w{n}", 4 * MB) for n in range(3)))
         for at in (0, 1)
     ]
     parsed = Parsed(a_page(a_run(points, limit=20)))
@@ -351,7 +352,7 @@ def test_the_peak_is_marked_at_the_snapshot_that_has_it():
 def test_growth_and_shape_are_told_with_their_evidence():
     points = [a_point(float(index), 100 + index * 2) for index in range(200)]
     shown = Parsed(a_page(a_run(points, limit=1000))).text
-    assert "looks like a leak: After the warm-up it grew from beginning to end" in shown
+    assert "looks like a leak. After the warm-up it grew from beginning to end" in shown
     assert "120 MB/min after the warm-up" in shown
 
 
@@ -412,7 +413,7 @@ def test_odd_points_are_drawn_as_far_as_they_go(points):
 
 def test_what_rounding_leaves_is_not_called_others():
     """The log has whole MB: three processes of 10.4 MB and their sum of 31 MB."""
-    held = tuple(ProcessMemory(number, f"worker {number}", 10 * MB) for number in range(3))
+    held = tuple(ProcessFigure(number, f"worker {number}", 10 * MB) for number in range(3))
     points = [Point(float(at), START, 31 * MB, 3, "snapshot", held, 1 * MB) for at in range(4)]
     assert picture(a_run(points), 100).rest == (0,) * 4
     assert "all others" not in Parsed(a_page(a_run(points))).text
@@ -451,7 +452,7 @@ words = st.one_of(st.sampled_from(HOSTILE), st.text(st.characters(exclude_catego
 
 def hostile_page(word):
     event = "snapshot" if word in EVENTS else word
-    point = Point(1.0, START, 5 * MB, 1, event, (ProcessMemory(1, word, 5 * MB),))
+    point = Point(1.0, START, 5 * MB, 1, event, (ProcessFigure(1, word, 5 * MB),))
     run = a_run([a_point(0.0, 3), point], command=word, limit_source=word, reader=word, verdict=word or None)
     run.log = run.directory = run.evidence = run.peak_command = run.identifier = word
     run.tests[word, word] = TestPeak(word, word, 5 * MB, 0.0, 1.0)

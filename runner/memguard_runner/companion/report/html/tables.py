@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from memguard_runner.companion.report import phrases
-from pytest_memguard.analysis.classify import shape_of
 from pytest_memguard.units import format_seconds, format_size
 
 from .chart import LANES, SYMBOLS, workers_of
@@ -52,18 +51,12 @@ def table(kind: str, caption: str, heads: Sequence[str], rows: Iterable[Sequence
 
 def facts(run: RunFacts, shown: int) -> str:
     """Return what is not in the summary above the picture; `shown` is how many snapshots the picture has."""
-    shape = shape_of(run)
-    when = f"after {format_seconds(run.peak_at)}" if run.peak_at or not run.peak else "between two looks"
+    told = [each for each in phrases.facts(run) if each[0] != "verdict"]
+    source = f" ({text(run.floor_source)})" if run.floor_source else ""
     pairs = [
-        ("Shape", f"<strong>{text(shape.title)}</strong>: {text(shape.evidence)}" if run.points else ""),
-        ("Growth", text(phrases.growth(shape)) if run.points else ""),
-        ("Grew most", text(phrases.grower(run, shape))),
-        ("Peak", sentences([format_size(run.peak), share(run.peak, run.limit), when])),
-        ("Breaches", "<br>".join(map(text, phrases.breaches(run)))),
-        ("Note", "<br>".join(map(text, run.notes))),
+        *[(name.capitalize(), "<br>".join(map(text, sentences))) for name, sentences in told],
         ("Largest then", code(run.peak_command)),
-        ("Limit", _with_source(run.limit, run.limit_source)),
-        ("To stay available", _with_source(run.floor, run.floor_source)),
+        ("To stay available", format_size(run.floor) + source if run.floor else ""),
         ("Command", code(run.command) if len(run.command) > NAME_SHOWN else ""),
         ("Folder", code(run.directory)),
         ("Started", phrases.utc(run.started, "%Y-%m-%d %H:%M:%S UTC")),
@@ -71,12 +64,6 @@ def facts(run: RunFacts, shown: int) -> str:
         ("Log", code(run.log)),
     ]
     return table("facts", "Facts", (), [pair for pair in pairs if pair[1]])
-
-
-def _with_source(size: int, source: str) -> str:
-    if size <= 0:
-        return ""
-    return format_size(size) + (f" ({text(source)})" if source else "")
 
 
 def code(words: str) -> str:
