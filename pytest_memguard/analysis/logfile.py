@@ -131,7 +131,7 @@ class LogCollector:
 
     def _add_spread(self, line: bytes) -> None:
         """Take a line of an object that is written over several, as `jq .` does: from `{` to `}` in column 1."""
-        if self._spread and line.startswith(b'{"'):
+        if self._spread and line.startswith(b"{"):  # what came before was cut off
             self._give_up_spread()
             self._facts.lines -= 1
             self.add(line)
@@ -139,11 +139,9 @@ class LogCollector:
         self._spread_from = self._spread_from if self._spread else self._facts.lines
         self._spread.append(line)
         self._spread_size += len(line)
-        if line.startswith(b"}"):
-            if self._understand(b"".join(self._spread)):
-                self._spread, self._spread_size = [], 0
-            self._give_up_spread()
-        elif self._spread_size > LONGEST_LINE or (len(self._spread) > 1 and line.startswith(b"{")):
+        if line.startswith(b"}") and self._understand(b"".join(self._spread)):
+            self._spread, self._spread_size = [], 0
+        elif line.startswith(b"}") or self._spread_size > LONGEST_LINE:
             self._give_up_spread()
 
     def _give_up_spread(self) -> None:

@@ -80,7 +80,11 @@ def run(options: argparse.Namespace) -> int:
         else:
             results.append(_try(channel, message, settings, timeout))
     works = any(results) if options.list else bool(results) and all(results)
-    _show_settings(settings)
+    sys.stdout.write("\n")
+    if settings.notify:
+        _row("sent on", ", ".join(settings.notify_on), f"notify-on, {settings.source('notify_on')}")
+    else:
+        _row("sent on", "nothing", f"notify is false, {settings.source('notify')}")
     return exit_status.OK if works else FAILED
 
 
@@ -114,7 +118,10 @@ def _try(channel: Channel, message: Message, settings: Settings, timeout: float)
     if failure:
         _more(f"{failure} after {took}")
     elif channel.kind == DESKTOP:
-        _more(f"accepted after {took}; if nothing appeared, {_UNSEEN.get(sys.platform, _UNSEEN_ELSEWHERE)}")
+        unseen = "look whether the desktop's Do Not Disturb is on"
+        if sys.platform == "darwin":
+            unseen = f"{cure_for(DESKTOP, '', sys.platform)}, and look whether a Focus is on"
+        _more(f"accepted after {took}; if nothing appeared, {unseen}")
     else:
         _more(f"ended with 0 after {took}")
     for line in [line for line in text.splitlines() if line.strip()][-SHOWN:]:
@@ -129,21 +136,6 @@ def _listen(output: IO[bytes], said: bytearray) -> None:
     """Read all that is said, for a full pipe would stop who says it; keep the end."""
     while data := os.read(output.fileno(), 65536):
         said[:] = (said + data)[-KEPT:]
-
-
-_UNSEEN = {
-    "darwin": "allow notifications for Script Editor, or for your terminal, in System Settings > Notifications, "
-    "and look whether a Focus is on"
-}
-_UNSEEN_ELSEWHERE = "look whether the desktop's Do Not Disturb is on"
-
-
-def _show_settings(settings: Settings) -> None:
-    sys.stdout.write("\n")
-    if settings.notify:
-        _row("sent on", ", ".join(settings.notify_on), f"notify-on, {settings.source('notify_on')}")
-    else:
-        _row("sent on", "nothing", f"notify is false, {settings.source('notify')}")
 
 
 def _row(name: str, state: str, more: str) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from machines import Machine
 
-from memguard_runner.companion.status.forecast import FITS, TIGHT, TOO_MUCH, Forecast, spare_for
+from memguard_runner.companion.status import FITS, TIGHT, TOO_MUCH, Forecast, spare_for
 from pytest_memguard.system import memory_now
 from pytest_memguard.units import Limit
 
