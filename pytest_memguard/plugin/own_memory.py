@@ -129,6 +129,11 @@ class OwnMemory:
         self._last_pid = last
         return True
 
+    def last_pid(self) -> int:
+        """Return the pid that was handed out last at that question, 0 where that is not known."""
+        text = self._last_pid.rpartition(b" ")[2].strip()
+        return int(text) if text.isdigit() else 0
+
     def close(self) -> None:
         """Close the files."""
         for file in (self._statm, self._loadavg, self._status, self._clear_refs):

@@ -24,6 +24,7 @@ from pytest_memguard.processes import signals
 from pytest_memguard.session_guard import protocol, shared_page
 from pytest_memguard.units import MB, UNLIMITED, format_size
 
+from . import child_peaks
 from .client import GuardClient
 from .current_test import CurrentTest
 from .options import MARKER, OPTIONS
@@ -67,7 +68,8 @@ class Session:
         self._is_ready = False
         self._tells_snapshots = False
         self._snapshots = 0
-        self._children_peak = 0
+        self._children_peak = 0  # of all that were ever waited for, by whatever code
+        self._child_peaks = child_peaks.ChildPeaks()
         self.errors: list[pytest.ExceptionInfo[BaseException] | None] = []  # of phases in which a limit was passed
         self._outer: list[CurrentTest] = []  # collectors that are inside each other
         self.fixtures = WideFixtures(self.memory)
@@ -97,6 +99,7 @@ class Session:
                     self.warnings.append(
                         f"{OPTIONS[name]} does not hold inside memguard-test: give it to memguard-test"
                     )
+        child_peaks.watch(self._child_peaks)
         self._tells_snapshots = bool(self._config.hook.pytest_memguard_snapshot.get_hookimpls())
 
     def close(self, status: int) -> None:
@@ -104,6 +107,7 @@ class Session:
         if not self.client.runs_here:
             return
         self.client.close(status)
+        child_peaks.watch(None)
         if self._handler_before is not None and signal.getsignal(signals.SIGURG) == self._interrupted:
             signal.signal(signals.SIGURG, self._handler_before)
         self.memory.close()
@@ -118,8 +122,10 @@ class Session:
             self.wait_until_ready()
             self.memory.begin()
             self._children_peak = self.memory.largest_child()
+            self.memory.something_forked()
         self._is_interrupted = False
         self.fixtures.begin_test()
+        self._child_peaks.begin(self.memory.last_pid())
         wrong_marker = ""
         limit: int = self.plan.test_limit
         if MARKER in item.keywords:
@@ -196,15 +202,18 @@ class Session:
         added, subprocesses, who = max(0, peak - test.base, self.fixtures.added), 0, ""
         peak = max(peak, self.fixtures.peak)
         largest = self.memory.largest_child()
-        if self.client.page.others() or largest != self._children_peak or self.memory.something_forked():
+        if self.memory.something_forked() or self.client.page.others() or largest != self._children_peak:
             figures = self.client.ask(protocol.Finished(scoped=self._scoped_ago()), protocol.FinishedFigures)
             if figures is not None:
                 subprocesses, who = figures.subprocesses, figures.who
                 added, peak = max(added, figures.added), max(peak, figures.peak)
                 self._kill_leftovers(item, figures.left)
             # A child's peak begins with its parent's, from which it was forked: only more than that says something.
-            if largest > max(self._children_peak, subprocesses, own_peak + MB):
-                subprocesses, who = largest, who or "(ended between two looks)"
+            of_child = self._child_peaks.largest(own_peak, MB)
+            if largest > max(self._children_peak, own_peak + MB) and not self._child_peaks.forked:
+                of_child = max(of_child, largest)
+            if of_child > subprocesses:
+                subprocesses, who = of_child, who or "(ended between two looks)"
             self._children_peak = largest
             added = max(added, subprocesses)
         properties = item.user_properties

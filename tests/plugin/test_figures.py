@@ -107,6 +107,60 @@ def test_junit_has_the_figures_of_every_test(figures):
     assert "hog.py" in figures["test_with_a_program"].properties["memguard_largest_subprocess"]
 
 
+CHILDREN = """
+import asyncio, pty
+WORDS = [sys.executable, "-S", "-c", "import sys; held = b'm' * (int(sys.argv[1]) << 20)"]
+
+def test_run():
+    subprocess.run([*WORDS, "180"], check=True)
+
+def test_posix_spawn():
+    pid = os.posix_spawn(sys.executable, [*WORDS, "160"], os.environ)
+    assert os.waitpid(pid, 0) == (pid, 0)
+
+def test_asyncio():
+    async def wait():
+        return await (await asyncio.create_subprocess_exec(*WORDS, "140")).wait()
+    assert asyncio.run(wait()) == 0
+
+def test_terminal():
+    pid, terminal = pty.fork()
+    if not pid:
+        os.execv(sys.executable, [*WORDS, "120"])
+    assert os.wait() == (pid, 0)
+    os.close(terminal)
+
+def test_poll():
+    child = subprocess.Popen([*WORDS, "110"])
+    wait_for(lambda: child.poll() is not None)
+
+def test_forked():
+    child = multiprocessing.get_context("fork").Process(target=fill, args=(100,))
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+
+def test_shares():
+    kept = fill(130)
+    child = multiprocessing.get_context("fork").Process(target=len, args=(kept,))
+    child.start()
+    child.join()
+
+def test_starts_nothing(): pass
+"""
+
+
+def test_each_child_that_was_waited_for_tells_its_own_peak_however_short_it_lived(suite):
+    outcome = suite.run_source(CHILDREN, "--mem-limit=20000")
+    assert outcome.status == 0, outcome
+    sizes = {"run": 180, "posix_spawn": 160, "asyncio": 140, "terminal": 120, "poll": 110, "forked": 100}
+    for name, size in sizes.items():
+        for figure in ("memguard_subprocesses_mb", "memguard_added_mb"):
+            assert size * 0.85 < outcome[f"test_{name}"].megabytes(figure) < size * 1.2, name
+    assert 129 < outcome["test_shares"].megabytes("memguard_added_mb") < 150
+    assert "memguard_subprocesses_mb" not in outcome["test_starts_nothing"].properties
+
+
 def test_a_block_that_forked_workers_share_counts_once(suite):
     suite.write(
         """
