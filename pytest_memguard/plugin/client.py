@@ -94,7 +94,8 @@ class GuardClient:
         except ConnectionLost as error:
             self.renew(str(error))
         guard = self.connection.guard
-        self._guard_pid = guard.guard if guard is not None else 0
+        # That of a guard around pytest may be a number of another pid namespace; when it dies, so does all of the run.
+        self._guard_pid = guard.guard if guard is not None and not self.joined else 0
         if guard is not None and guard.reader == readers.LINUX:
             self._was_subreaper = subreaper.is_subreaper()
             # Every orphan stays below the pytest process it comes from, whatever it clears, closes or calls.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 import pytest
-from processes import MEMGUARD_TEST, linux
+from processes import MEMGUARD_TEST, in_pid_namespace, linux
 from sessions import PYTEST, Sessions, make_sessions
 
 pytestmark = linux
@@ -159,3 +159,11 @@ def test_the_limit_of_the_run_holds_where_a_higher_one_was_asked_for_inside(sess
     assert "test_close: the session came close to its memory limit" in result.out
     assert "of 400 MB used" in result.out
     assert "--mem-log does not hold inside memguard-test" in result.out
+
+
+def test_a_pytest_in_a_pid_namespace_of_its_own_joins_and_parts_as_any_other(sessions: Sessions) -> None:
+    sessions.write("test_one.py", SUITE.replace("test_slow", "slow"))
+    result = sessions.run(command=under("-t", 250, command=in_pid_namespace(*PYTEST)))
+    assert result.counts == {"passed": 2, "failed": 2}, result
+    assert result.out.count("memory limit 250 MB (-t) passed") >= 2
+    assert (result.err, "guard process is gone" in result.out) == ("", False)
