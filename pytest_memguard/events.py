@@ -173,7 +173,8 @@ class Outcome:
     """How a run ended.
 
     `status` is what memguard exits with, `verdict` one of the words above. `evidence` says how a kernel kill was
-    recognised. `breach` is the snapshot taken before it was ended, `leftovers` what the command left running.
+    recognised. `breach` is the snapshot taken before it was ended, `leftovers` what the command left running (ended by
+    now, unless `left_running`), `left_by_tests` what tests did, of which pytest has told.
     `notes` are sentences on what the figures do not tell: what was in memory files, what stays, what is not counted.
     `kept` says, once all sinks have heard of the end, that the run's log was kept, for `memguard report`.
     """
@@ -199,5 +200,7 @@ class Outcome:
         self.terminated = 0
         self.killed = 0
         self.leftovers: list[ProcessFigure] = []
+        self.left_running = False
+        self.left_by_tests: list[ProcessFigure] = []
         self.unheeded = 0  # the signal that asked the command to end, and did not for `grace` seconds
         self.survivors: list[ProcessFigure] = []

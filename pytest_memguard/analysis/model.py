@@ -52,6 +52,9 @@ class RunFacts:
     exit_status: int | None = None
     evidence: str = ""
     notes: list[str] = field(default_factory=list)  # what the figures do not tell
+    leftovers: tuple[events.ProcessFigure, ...] = ()  # what the command, or tests, left running: the largest by name
+    leftover_count: int = 0
+    left_running: bool = False  # they were not ended
     peak: int = 0
     peak_at: float = 0.0
     peak_command: str = ""

@@ -136,6 +136,9 @@ class RunBuilder:
             facts.exit_status = fields.whole(line.get("exitStatus"))
             facts.evidence = fields.text(line.get("evidence"))
             facts.notes = fields.texts(line.get("notes"))
+            facts.leftovers = fields.processes(line.get("leftovers"))
+            facts.leftover_count = max(len(facts.leftovers), fields.whole(line.get("leftoverCount")) or 0)
+            facts.left_running = line.get("leftRunning") is True
             facts.peak = fields.amount(line.get("peakMB")) or 0
             facts.peak_at = fields.seconds(line.get("peakSeconds")) or 0.0
             facts.peak_command = fields.text(line.get("peakCommand"))

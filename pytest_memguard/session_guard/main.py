@@ -111,6 +111,7 @@ def guard_session(facts: dict[str, Any], settings: Settings) -> None:
     if outcome.verdict == events.SIGNAL:
         outcome.evidence = kernel.evidence(sigkill_seen=True)
         outcome.verdict = events.KERNEL_OOM if outcome.evidence else outcome.verdict
+    outcome.left_by_tests = server.left
     outcome.elapsed = guard.elapsed()
     outcome.peak, outcome.peak_at, outcome.peak_command = guard.peak.total, guard.peak.at, guard.peak.command
     assembly.finish(outcome, killed_for)

@@ -74,6 +74,7 @@ class Server:
     ) -> None:
         """`poller` is what the guard waits on. `own_tree`: the tree is one session's, whose name is the run's."""
         self.ownership = ownership
+        self.left: list[ProcessFigure] = []  # what tests had left running when their sessions were over
         self.sessions = sessions
         self._listening = listening
         self._poller = poller
@@ -338,6 +339,7 @@ class Server:
         for process in self.ownership.of_session(session.name):
             others = [member for member in process.subprocesses if member.pid not in self.ownership.processes]
             left += self._figures(process, [member for member in others if self.sessions.is_left_over(member)])
+        self.left += left
         return protocol.Leftovers(left=left)
 
     def _kill(self, process: PytestProcess, _session: SessionState, kill: protocol.Kill) -> protocol.Done:

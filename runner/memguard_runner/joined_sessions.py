@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pytest_memguard.assembly import Assembly
     from pytest_memguard.breach import Breach
     from pytest_memguard.engine.poller import Poller
+    from pytest_memguard.events import ProcessFigure
     from pytest_memguard.session_guard.server import Server
     from pytest_memguard.system.oom_killer import KernelKills
 
@@ -39,6 +40,10 @@ class JoinedSessions:
         ended = self._server.ownership.ended if self._server is not None else []
         breaches = [each.killed_for for each in ended if each.killed_for is not None and not each.name]
         return breaches[-1] if breaches else None
+
+    def left(self) -> list[ProcessFigure]:
+        """Return what tests left running at the end of their sessions."""
+        return self._server.left if self._server is not None else []
 
     def close(self) -> None:
         """Tell how sessions died that have just done so, and hear nobody any more."""

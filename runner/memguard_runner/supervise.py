@@ -80,9 +80,11 @@ def supervise(spec: RunSpec, pid: int, started: float, kernel: KernelKills) -> i
     growth = guard.history.growth()
     outcome.grown, outcome.grown_in = growth.gained, growth.seconds
     outcome.elapsed = guard.elapsed()
-    if breach is None and not settings.leave_running:
+    if breach is None:
+        outcome.left_by_tests = joined.left()
         outcome.leftovers = guard.leftovers()
-        if outcome.leftovers:
+        outcome.left_running = settings.leave_running
+        if outcome.leftovers and not settings.leave_running:
             ending = guard.end()
     add_ending(outcome, guard, ending, host.largest)
     if not outcome.survivors and not settings.leave_running:

@@ -41,6 +41,25 @@ def a_breached_run():
     return [*lines, breach, an_end(301.0, verdict="memory", status=137, peak=810, peakSeconds=300.5)]
 
 
+LEFT = [{"pid": 7, "command": "node worker.js", "memoryMB": 42}, {"pid": 9, "command": "sleep 60", "memoryMB": 4}]
+
+
+@pytest.mark.parametrize(("runs_on", "fate"), [(False, "stopped at the end"), (True, "ran on, unguarded")])
+def test_what_the_command_left_running_is_told_in_every_form(report, companion, *, runs_on, fate):
+    run = [*a_run([100])[:-1], an_end(6.0, leftovers=LEFT, leftoverCount=11, leftRunning=runs_on)]
+    sentence = f"11 processes, {fate}: node worker.js (pid 7, 42 MB), sleep 60 (pid 9, 4 MB), 9 more"
+    assert f"left over {sentence}" in joined(report(run=run))
+    assert f"| left over | {sentence} |" in companion("report", "--markdown", "run.log").out
+    assert sentence in companion("report", "--html", "-", "run.log").out
+    (facts,) = json.loads(companion("report", "--json", "run.log").out)["logs"][0]["runs"]
+    assert (facts["leftovers"], facts["leftoverCount"], facts["leftRunning"]) == (LEFT, 11, runs_on)
+
+
+@pytest.mark.parametrize("left", [{"leftovers": 5}, {"leftovers": [{"pid": "x"}], "leftoverCount": "many"}, {}])
+def test_nonsense_about_what_was_left_is_passed_over(report, left):
+    assert "left over" not in report(run=[*a_run([100])[:-1], an_end(6.0, **left)]).out
+
+
 def test_a_breached_run_is_reported_with_verdict_peak_growth_and_culprits(report):
     ended = report(leak=a_breached_run())
     assert ended.status == 0, ended

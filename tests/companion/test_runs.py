@@ -39,6 +39,14 @@ def test_real_runs_are_listed_the_newest_first(companion):
     assert "(in " not in ended.out  # all in this folder
 
 
+def test_a_run_that_left_something_running_says_so(companion, written):
+    left = [{"pid": 7, "command": "node worker.js", "memoryMB": 42}]
+    written("bun test", verdict="failed", leftovers=left, leftoverCount=3, leftRunning=True)
+    assert "failed (1), 3 left " in companion("runs").out
+    (facts,) = json.loads(companion("runs", "--json").out)["runs"]
+    assert (facts["leftovers"], facts["leftoverCount"], facts["leftRunning"]) == (left, 3, True)
+
+
 def test_no_line_is_wider_than_the_terminal_and_nothing_is_cut_without_one(companion, written):
     written("bun test " + "--filter x " * 40)
     assert max(map(len, companion("runs").out.splitlines())) <= 100

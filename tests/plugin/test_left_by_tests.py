@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from processes import json_lines
 from suites import linux
 
 pytestmark = linux
@@ -45,7 +46,8 @@ def left(outcome):
 
 @pytest.mark.parametrize("options", [[], ["-n", "2", "--dist=loadfile"]], ids=["alone", "two workers"])
 def test_what_is_left_is_named_with_its_test_and_gone_at_the_end(suite, options):
-    outcome = suite.run_source(LEFT.replace("{alive}", "[True, True]"), "--mem-limit=800", *options)
+    log = suite.folder / "memory.log"
+    outcome = suite.run_source(LEFT.replace("{alive}", "[True, True]"), "--mem-limit=800", f"--mem-log={log}", *options)
     assert outcome.status == 0, outcome
     rows = left(outcome)
     assert len(rows) == 2, outcome
@@ -54,6 +56,9 @@ def test_what_is_left_is_named_with_its_test_and_gone_at_the_end(suite, options)
     assert program == "test_it.py::test_leaves_a_program"
     assert daemon == "test_it.py::test_leaves_a_daemon"
     assert "stopped when the session ends (--mem-leftovers=kill stops them" in outcome.out
+    last = json_lines(log)[-1]
+    assert {each["test"] for each in last["leftovers"]} == {program, daemon}
+    assert (last["leftoverCount"], last["leftRunning"]) == (2, False)
 
 
 def test_killed_it_is_gone_when_its_test_is_over(suite):

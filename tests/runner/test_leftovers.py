@@ -8,7 +8,7 @@ import signal
 import subprocess
 
 import pytest
-from processes import MB, MEMGUARD_TEST, PATIENCE, is_alive, linux, program, python, wait_until_gone
+from processes import MB, MEMGUARD_TEST, PATIENCE, is_alive, json_lines, linux, program, python, wait_until_gone
 from runs import Memguard, both_readers
 
 READY = ("--ready", "ready")
@@ -134,7 +134,7 @@ def test_what_a_leftover_held_counts_for_the_peak(memguard: Memguard) -> None:
 
 @pytest.mark.parametrize("way", ["option", "variable", "file"])
 @both_readers
-def test_leave_running_keeps_it_and_says_nothing(memguard: Memguard, way: str) -> None:
+def test_leave_running_keeps_it_and_one_line_says_what_is_unguarded_now(memguard: Memguard, way: str) -> None:
     if way == "file":
         (memguard.folder / "pyproject.toml").write_text("[tool.memguard]\nleave-running = true\n")
     options = ["--leave-running"] if way == "option" else []
@@ -146,7 +146,32 @@ def test_leave_running_keeps_it_and_says_nothing(memguard: Memguard, way: str) -
     alive = is_alive(pid)
     os.kill(pid, signal.SIGKILL)
     assert alive
-    assert (result.status, result.out, result.err) == (3, "", "")
+    assert (result.status, result.out) == (3, "")
+    told = (
+        rf"memguard: 1 process of the command runs on, unguarded from now on: .*orphan\.py .*\(pid {pid}, [\d.]+ MB\)\n"
+    )
+    assert re.fullmatch(told, result.err), result.err
+
+
+def test_leave_running_says_nothing_where_nothing_is_left(memguard: Memguard) -> None:
+    assert memguard.run("--leave-running", "true").err == ""
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["ended", "left running"])
+def test_what_was_left_is_in_the_log_of_the_run(memguard: Memguard, *, kept: bool) -> None:
+    options = ["--leave-running"] if kept else []
+    run = memguard.start(*options, "-l", "memory.log", *program("orphan.py", "--mb", 30, *READY))
+    pid = memguard.ready("ready")["pid"]
+    memguard.left_on_purpose.add(pid)
+    run.wait()
+    if kept:
+        os.kill(pid, signal.SIGKILL)
+    last = json_lines(memguard.folder / "memory.log")[-1]
+    assert (last["leftoverCount"], last["leftRunning"]) == (1, kept)
+    (left,) = last["leftovers"]
+    assert left["pid"] == pid
+    assert "orphan.py" in left["command"]
+    assert left["memoryMB"] >= 30
 
 
 @both_readers

@@ -11,6 +11,7 @@ import time
 from errno import ENOSPC
 
 from pytest_memguard.errors import printable
+from pytest_memguard.events import INTERRUPTED
 from pytest_memguard.processes.command_line import shorten
 from pytest_memguard.units import megabytes
 
@@ -18,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pytest_memguard.events import Outcome, Run, Snapshot
 
+LEFTOVERS = 8  # by name
 COMMAND_SHOWN = 44  # bytes of each command: 8 processes and the rest make less than 1 KB
 
 
@@ -63,6 +65,21 @@ def ending(snapshot: Snapshot, outcome: Outcome) -> dict[str, object]:
         line["evidence"] = outcome.evidence
     if outcome.notes:
         line["notes"] = outcome.notes
+    # Whoever interrupted the run meant all of it: its processes were not left behind.
+    meant = outcome.verdict == INTERRUPTED and not outcome.left_running
+    left = [*outcome.left_by_tests, *([] if meant else outcome.leftovers)]
+    if left:
+        line["leftovers"] = [
+            {
+                "pid": process.pid,
+                "command": _cut(process.command),
+                "memoryMB": megabytes(process.size),
+                **({"test": process.test} if process.test else {}),
+            }
+            for process in left[:LEFTOVERS]
+        ]
+        line["leftoverCount"] = len(left)
+        line["leftRunning"] = outcome.left_running
     line["curve"] = [[round(elapsed, 2), megabytes(total)] for elapsed, total in snapshot.curve]
     return line
 

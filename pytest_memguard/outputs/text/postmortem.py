@@ -29,7 +29,9 @@ def report(run: Run, outcome: Outcome, *, verbose: bool) -> list[str]:
     elif outcome.verdict == events.KERNEL_OOM:
         lines += _killed_by_kernel(run, outcome)
     # Whoever interrupted the run meant all of it: its processes were not left behind.
-    if outcome.leftovers and (outcome.verdict != events.INTERRUPTED or verbose):
+    if outcome.leftovers and outcome.left_running:
+        lines.append(_runs_on(outcome))
+    elif outcome.leftovers and (outcome.verdict != events.INTERRUPTED or verbose):
         lines += _left_behind(outcome)
     if outcome.survivors:
         lines += _survived(outcome)
@@ -126,6 +128,14 @@ def _left_behind(outcome: Outcome) -> list[str]:
         size = sum(process.size for process in outcome.leftovers[8:])
         lines.append(rest(size, f"{processes(count - 8)} more"))
     return lines
+
+
+def _runs_on(outcome: Outcome) -> str:
+    left = outcome.leftovers
+    named = [f"{shorten(each.command, COMMAND_SHOWN)} (pid {each.pid}, {format_size(each.size)})" for each in left[:3]]
+    more = f" and {len(left) - 3} more" if len(left) > 3 else ""
+    verb = "runs" if len(left) == 1 else "run"
+    return f"{processes(len(left))} of the command {verb} on, unguarded from now on: {', '.join(named)}{more}"
 
 
 def _survived(outcome: Outcome) -> list[str]:

@@ -86,6 +86,11 @@ def as_json(each: RunFacts) -> dict[str, Any]:
         "thresholdMB": megabytes(each.limit) or None,
         "limitSource": each.limit_source,
         "durationSeconds": each.duration,
+        "leftovers": [
+            {"pid": left.pid, "command": left.command, "memoryMB": megabytes(left.size)} for left in each.leftovers
+        ],
+        "leftoverCount": each.leftover_count,
+        "leftRunning": each.left_running,
         "run": each.identifier,
         "log": each.log,
     }
@@ -125,7 +130,8 @@ def _verdict(each: RunFacts) -> str:
     if each.state != past_runs.ENDED:
         return each.state
     verdict = cut(each.verdict or "", LONGEST_VERDICT)
-    return f"{verdict} ({each.exit_status})" if verdict in ("failed", "signal") else verdict
+    status = f" ({each.exit_status})" if verdict in ("failed", "signal") else ""
+    return f"{verdict}{status}{f', {each.leftover_count} left' if each.leftover_count else ''}"
 
 
 def _peak(each: RunFacts) -> str:

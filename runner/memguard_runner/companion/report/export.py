@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from pytest_memguard.analysis.model import LogFacts, Point, RunFacts
+    from pytest_memguard.events import ProcessFigure
 
 CSV_COLUMNS: dict[str, Callable[[RunFacts, Point], object]] = {
     "log": lambda run, _: run.log,
@@ -89,6 +90,9 @@ def _run(run: RunFacts) -> dict[str, Any]:
         "exitStatus": run.exit_status,
         "evidence": run.evidence,
         "notes": run.notes,
+        "leftovers": _held(run.leftovers),
+        "leftoverCount": run.leftover_count,
+        "leftRunning": run.left_running,
         "thresholdMB": megabytes(run.limit) or None,
         "limitSource": run.limit_source,
         "reader": run.reader,
@@ -136,8 +140,8 @@ def _brief(point: Point) -> dict[str, Any]:
 
 
 def _point(point: Point) -> dict[str, Any]:
-    held = [
-        {"pid": process.pid, "command": process.command, "memoryMB": megabytes(process.size)}
-        for process in point.processes
-    ]
-    return {**_brief(point), "processes": held, "otherMB": megabytes(point.others)}
+    return {**_brief(point), "processes": _held(point.processes), "otherMB": megabytes(point.others)}
+
+
+def _held(processes: Iterable[ProcessFigure]) -> list[dict[str, Any]]:
+    return [{"pid": each.pid, "command": each.command, "memoryMB": megabytes(each.size)} for each in processes]

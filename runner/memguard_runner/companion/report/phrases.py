@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from memguard_runner import exit_status
 from pytest_memguard import events
 from pytest_memguard.analysis.classify import Pattern, growers, rate, shape_of
+from pytest_memguard.outputs.text.process_table import processes
 from pytest_memguard.processes.signals import name_of
 from pytest_memguard.units import format_seconds, format_size
 
@@ -122,9 +123,20 @@ def facts(run: RunFacts) -> list[tuple[str, list[str]]]:
         ("growth", [growth(shape)]),
         ("shape", [f"{shape.title}. {shape.evidence}"]),
         ("grew most", [grower(run, shape)]),
+        ("left over", leftovers(run)),
         ("note", run.notes),
     ]
     return [(name, sentences) for name, sentences in told if any(sentences)]
+
+
+def leftovers(run: RunFacts) -> list[str]:
+    """Return what was left running, and what became of it."""
+    if not run.leftover_count:
+        return []
+    named = [f"{left.command} (pid {left.pid}, {format_size(left.size)})" for left in run.leftovers]
+    more = run.leftover_count - len(named)
+    fate = "ran on, unguarded" if run.left_running else "stopped at the end"
+    return [f"{processes(run.leftover_count)}, {fate}: {', '.join([*named, *([f'{more} more'] if more else [])])}"]
 
 
 def held_at_peak(run: RunFacts) -> list[list[str]]:
