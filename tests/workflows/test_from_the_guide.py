@@ -31,7 +31,7 @@ FIELDS = {"timestamp", "pgid", "memoryMB", "processCount", "processes", "thresho
 SHOWN = {
     r"memguard-test .*-v": r"memguard: .* peak \d",
     r"memguard status": r"available",
-    r"memguard init": r"pyproject\.toml",
+    r"memguard init": r"memguard\.toml",  # beside a package.json
     r"memguard suggest": r"^limit = ",
     r"memguard doctor": r"footprint",
     r"memguard report(?! --csv)": r"peak",
