@@ -21,7 +21,6 @@ KILLED = "killed"  # subprocesses
 CLAMPED = "clamped"
 RAISED = "raised"
 KILLED_PYTEST = "killed pytest"
-REFUSED = "refused"  # an allocation did not fit into what is left; nothing was passed
 UNSEEN = "unseen"  # by the guard: only the kernel's peak shows it
 
 # Who ended a pytest process.
@@ -67,8 +66,7 @@ class Breach(JsonObject):
     short. `added` is what the test has added, `before` what was there or is held by others, `elsewhere` what other
     processes of the session hold. `processes` are the largest of this pytest process and its subprocesses; `killed`
     those that were ended. `fixtures` maps those of wider scope to what they keep, `files` tells of memory files that
-    nobody maps, `left_behind` maps failed tests to what they held when they were over. A refused allocation (REFUSED)
-    did not fit into `room`; `slack` is what the limit of the process lets pass beyond that.
+    nobody maps, `left_behind` maps failed tests to what they held when they were over.
     """
 
     kind: str = field(read_text)
@@ -98,8 +96,6 @@ class Breach(JsonObject):
     left_behind: dict[str, int] = field(_read_sizes, key="leftBehind", factory=dict)
     killed: list[ProcessFigure] = field(read_processes, factory=list)
     action: str = field(read_text)
-    room: int = field(read_whole, default=0)
-    slack: int = field(read_whole, default=0)
 
 
 def _read_breach(facts: dict[str, Any], key: str) -> Breach:
@@ -110,7 +106,8 @@ class Death(JsonObject):
     """How a pytest process ended: `by` is one of the words above, told from evidence only.
 
     `test`, `phase` and `line` are what it did, `held` and `peak` the last and the highest that it and its subprocesses
-    held. `breach` is that for which memguard killed it, `evidence` what tells of the kernel's OOM killer.
+    held. `breach` is that for which memguard killed it, or refused it memory when it died; `evidence` tells of the
+    kernel's OOM killer.
     """
 
     test: str = field(read_text, default="")

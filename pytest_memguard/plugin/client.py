@@ -6,6 +6,7 @@ Tests replace `os`: what is used while they run was bound before.
 from __future__ import annotations
 
 import os
+import resource
 import sys
 
 from pytest_memguard.config.load import working_directory
@@ -18,7 +19,7 @@ from pytest_memguard.session_guard.shared_page import SharedPage
 from pytest_memguard.system.terminal import is_piped
 from pytest_memguard.units import Limit
 
-from . import orphans, spawn_hook
+from . import orphans
 from .connection import Connection, ConnectionLost, OtherVersion, folder_of, is_own, this_host
 from .options import OPTIONS
 from .own_memory import move_up
@@ -53,10 +54,10 @@ class GuardClient:
         self._warn = warn
         self._getpid, self._process = os.getpid, os.getpid()
         self._kill = os.kill
+        self._get_limit, self._set_limit = resource.getrlimit, resource.setrlimit
         self.shared = shared or self._share()
         self.page = SharedPage()
         self.reported = 0  # of the breaches that the page counts, those that were asked for
-        self.spawn_hook: spawn_hook.SpawnHook | None = None
         self.orphans: orphans.Orphans | None = None
         self._guard_pid = 0
         self._usual: list[int] | None = None  # RLIMIT_DATA before any guard came (soft, hard)
@@ -103,7 +104,6 @@ class GuardClient:
                 self.orphans = orphans.Orphans(self.page)
                 orphans.watch(self.orphans)
         self._enter_roll()
-        self._watch_for_spawns()
 
     def close(self, status: int) -> None:
         """Say goodbye: the guard ends what is left of the session."""
@@ -112,10 +112,7 @@ class GuardClient:
         except ConnectionLost:
             pass  # whoever is left of the session starts no other guard now
         roll.leave(self.connection.folder, self._process)
-        spawn_hook.watch(None)
         orphans.watch(None)
-        if self.spawn_hook is not None and self.spawn_hook.is_clamped():
-            self.spawn_hook.lift()
         if not self._was_subreaper:
             subreaper.resign_as_subreaper()
         self.connection.close()
@@ -152,6 +149,18 @@ class GuardClient:
         """Return whether this process has passed a limit that was not asked for yet."""
         return self.page.breaches() != self.reported
 
+    def lift_data_limit(self) -> None:
+        """Take back what the guard has refused in a phase that is over: what follows could not allocate."""
+        guard = self.connection.guard
+        if guard is None or guard.usual is None or self._getpid() != self._process:
+            return
+        soft, hard = guard.usual
+        try:
+            if self._get_limit(resource.RLIMIT_DATA)[0] != soft:
+                self._set_limit(resource.RLIMIT_DATA, (soft, hard))
+        except (OSError, ValueError):  # a test has lowered its own hard limit, or a seccomp filter keeps it from us
+            pass
+
     def ask(self, operation: Operation, kind: type[Answer]) -> Answer | None:
         """Ask the guard; None when it is gone, and another one is started.
 
@@ -174,6 +183,7 @@ class GuardClient:
 
     def renew(self, reason: str) -> None:
         """Say once that the guard is gone, and start another."""
+        self.lift_data_limit()
         page = SharedPage()
         before_page = self.page
         page.show_what(before_page)
@@ -200,7 +210,6 @@ class GuardClient:
                 subreaper.become_subreaper()
         before_page.close_descriptor()
         self._enter_roll()
-        self._watch_for_spawns()
 
     def _share(self) -> dict[str, Any]:
         """Return what every process of this session has to know."""
@@ -257,16 +266,6 @@ class GuardClient:
         self._usual = self.connection.hello.usual = guard.usual
         self.page.descriptor = move_up(self.page.descriptor)
         roll.enter(self.connection.folder, self.connection.hello, self.page)
-
-    def _watch_for_spawns(self) -> None:
-        guard = self.connection.guard
-        if guard is not None and guard.usual is not None and self._plan.action != "warn":
-            soft, hard = guard.usual
-            try:
-                self.spawn_hook = spawn_hook.SpawnHook(self.page, self.connection.tell, (soft, hard))
-            except OSError:  # a seccomp filter keeps our own limits from us
-                return
-            spawn_hook.watch(self.spawn_hook)
 
     def _guard_lives(self) -> bool:
         """Return whether the guard process is there, for 0.4 us; False is believed, True may be wrong for a moment."""

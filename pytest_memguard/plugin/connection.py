@@ -65,7 +65,6 @@ class Connection:
         self._socket: socket.socket | None = None
         self._identity: tuple[int, int] | None = None
         self._buffer = b""
-        self.is_asking = False  # an answer is awaited: an exception now would leave it for the next question
         self._starter = 0  # the process that forks the guard and ends
         self._fstat, self._waitpid = os.fstat, os.waitpid  # a test may replace those of `os`
 
@@ -124,14 +123,11 @@ class Connection:
         if not self.is_up():
             raise ConnectionLost("the connection to the guard was closed")
         assert self._socket is not None
-        self.is_asking = True
         try:
             self._socket.sendall(encode(operation.to_json()))
             return self._receive(kind)
         except OSError as error:
             raise ConnectionLost(str(error)) from error
-        finally:
-            self.is_asking = False
 
     def tell(self, operation: protocol.Operation) -> None:
         """Tell the guard something that has no answer; nothing happens when it is gone."""

@@ -20,7 +20,7 @@ class CurrentTest:
         self.block_action = ""  # what the breach of its last block means
         self.has_breached = False  # a limit was passed, and reported
         self.is_failed = False  # ... and that fails it
-        self.is_over = False  # its teardown is done; a setup after it is that of another try
+        self.was_interrupted = False
         self.wrong_marker = ""  # what is wrong with its marker
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import traceback
+from types import TracebackType
 
 import pytest
 
@@ -15,7 +16,9 @@ from . import api
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from types import FrameType
+    from typing import Any
 
     from pytest_memguard.breach import Breach
 
@@ -103,6 +106,49 @@ def apply_to_collection(
         explain(report, breach)
         call = getattr(report, "call", None)
         release_frames(call.excinfo if call is not None else None)
+
+
+def mended_report(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Have the report of a test made that was interrupted; whatever goes wrong with that is no error of pytest's.
+
+    An instruction may have no line (CPython 3.11 and later), and pytest counts with lines.
+    """
+    _give_lines(call.excinfo)
+    try:
+        return (yield)
+    except Exception as error:
+        _give_lines(call.excinfo)  # another one: unittest keeps its own
+        try:
+            return pytest.TestReport.from_item_and_call(item, call)
+        except Exception:
+            text = f"interrupted by memguard, and there is no traceback: {type(error).__name__}: {error}"
+            keywords: Any = dict.fromkeys(item.keywords, 1)
+            when: Any = call.when
+            return pytest.TestReport(item.nodeid, item.location, keywords, "failed", text, when)
+
+
+def _give_lines(error: pytest.ExceptionInfo[BaseException] | None) -> None:
+    """Give every entry of the tracebacks a line: where there is none, that of its function."""
+    chained = error.value if error is not None else None
+    for _ in range(100):
+        if chained is None:
+            break
+        chained.__traceback__ = _with_lines(chained.__traceback__)
+        chained = chained.__cause__ or chained.__context__
+
+
+def _with_lines(entry: TracebackType | None) -> TracebackType | None:
+    first = before = None
+    while entry is not None:
+        following = entry.tb_next
+        if entry.tb_lineno is None:
+            entry = TracebackType(None, entry.tb_frame, entry.tb_lasti, entry.tb_frame.f_code.co_firstlineno)
+        if before is not None:
+            before.tb_next = entry
+        first, before, entry = first or entry, entry, following
+    return first
 
 
 def note(report: pytest.TestReport | pytest.CollectReport, breach: Breach) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_memguard.session_guard.shared_page import CALL, TEARDOWN
+
 from .plan import wrong_markers
+from .session import Interrupted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +32,8 @@ class Hooks:
         self.session.begin_collecting(collector.nodeid)
         try:
             report = yield
+        except Interrupted as error:  # in a plugin's code, around what pytest catches
+            report = pytest.CollectReport(collector.nodeid, "failed", str(error), [])
         finally:
             breaches = self.session.end_collecting()
         if breaches:
@@ -49,21 +54,48 @@ class Hooks:
 
             free_cycles()
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> None:
-        """Show the guard which test runs, and that its setup comes first."""
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Show the guard which test runs, and that its setup comes first. What is raised from now on fails it."""
         self.session.begin(item)
+        try:
+            return (yield)
+        finally:
+            self.session.leave()
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_call(self) -> Generator[None, object, object]:
+        """Show the guard that the test itself runs."""
+        self.session.enter(CALL)
+        try:
+            return (yield)
+        finally:
+            self.session.leave()
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self) -> Generator[None, object, object]:
+        """Show the guard that it is torn down."""
+        self.session.enter(TEARDOWN)
+        try:
+            return (yield)
+        finally:
+            self.session.leave()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Fail a phase in which a limit was passed, and show the guard the next one."""
+        """Fail a phase in which a limit was passed."""
         session = self.session
         failure = session.end_phase(item, call)
         if call.when == "teardown":
             session.finish(item)
-        report = yield
+        if session.test.was_interrupted:
+            from .failure import mended_report  # late: pytest's start
+
+            report = yield from mended_report(item, call)
+        else:
+            report = yield
         if failure is not None:
             from .failure import apply  # late: pytest's start
 
@@ -71,19 +103,9 @@ class Hooks:
             session.errors.append(call.excinfo)
         elif session.test.wrong_marker:
             report.outcome, report.longrepr, session.test.wrong_marker = "failed", session.test.wrong_marker, ""
-        if call.when == "setup" and session.test.is_over:  # the same item once more, as by pytest-rerunfailures
-            session.begin(item)
-        session.begin_next_phase(call.when, passed=report.passed)
+        if call.when == "teardown":
+            session.end()
         return report
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_teardown(self) -> None:
-        """Show that the teardown comes."""
-        self.session.begin_teardown()
-
-    def pytest_runtest_logfinish(self) -> None:
-        """Show the guard that no test runs."""
-        self.session.end()
 
     def pytest_enter_pdb(self) -> None:
         """Do not act while somebody looks at a process that stands still."""

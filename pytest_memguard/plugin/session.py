@@ -35,6 +35,7 @@ from .wide_fixtures import WideFixtures
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import FrameType
     from typing import Any
 
     from pytest_memguard.breach import Breach
@@ -46,7 +47,19 @@ if TYPE_CHECKING:
     from .failure import TestFailure
 
 WORTH_A_WARNING = 20  # a test that adds less than 1/20 of a limit is not what came close to it
+MACHINERY = frozenset(
+    ("_pytest", "pluggy", "pytest_memguard")
+)  # packages: nothing is raised between their instructions
 DEBUGGERS = frozenset(("pydevd", "bdb", "pdb", "debugpy", "_pydevd_bundle"))  # as pytest-timeout tells one
+
+
+class Interrupted(pytest.fail.Exception):  # type: ignore[name-defined, misc]
+    """Raised in a test."""
+
+    __module__ = "builtins"  # as pytest's own has it: reports show the name alone
+
+    def __init__(self) -> None:
+        super().__init__("interrupted by memguard: a memory limit was passed")
 
 
 class Session:
@@ -74,7 +87,7 @@ class Session:
         self._outer: list[CurrentTest] = []  # collectors that are inside each other
         self.fixtures = WideFixtures(self.memory)
         self._handler_before: Any = None
-        self._is_interrupted = False
+        self._raise_signal = signal.raise_signal
 
     def start(self) -> None:
         """Join the guard, or start it. Raises MemguardError, OSError."""
@@ -123,7 +136,6 @@ class Session:
             self.memory.begin()
             self._children_peak = self.memory.largest_child()
             self.memory.something_forked()
-        self._is_interrupted = False
         self.fixtures.begin_test()
         self._child_peaks.begin(self.memory.last_pid())
         wrong_marker = ""
@@ -138,8 +150,6 @@ class Session:
         self._show(item.nodeid, limit, shared_page.SETUP, self.memory.held, now, line_of(item))
         self.test.wrong_marker = wrong_marker
         client = self.client
-        if client.spawn_hook is not None and client.spawn_hook.lifted:
-            client.spawn_hook.set_again()
         client.look_after_guard(now)
         if limit and limit < client.page.guard_state().headroom:
             client.connection.tell(protocol.Began())
@@ -151,16 +161,11 @@ class Session:
         test, client = self.test, self.client
         if client.orphans is not None:  # where the test has replaced the handler of SIGURG
             client.orphans.collect()
-        is_refused = (
-            client.spawn_hook is not None and call.excinfo is not None and isinstance(call.excinfo.value, MemoryError)
-        )
-        if not client.has_unreported() and not is_refused and (test.is_failed or not self._is_above_limit()):
+        if not client.has_unreported() and (test.is_failed or not self._is_above_limit()):
             return None
         if self._getpid() != self._process:
             return None
         breaches = self._new_breaches()
-        if not breaches and is_refused:
-            breaches = self._refused(call.when)
         if not breaches and not test.has_breached and self._is_above_limit():
             breaches = self._passed_unseen(call.when)
         for breach in breaches:
@@ -173,20 +178,17 @@ class Session:
         test.is_failed = failure.action != WARN
         return failure
 
-    def begin_next_phase(self, when: str, *, passed: bool) -> None:
-        """Show the phase that follows the one that is over; reports of subtests tell of none."""
-        if self._getpid() != self._process:
-            return
-        if when == "teardown":
-            self.test.is_over, self.test.is_failed = True, False
-            self.end()
-        elif when == "setup" and passed:
-            self._show_phase(shared_page.CALL)
-
-    def begin_teardown(self) -> None:
-        """Show that the teardown begins."""
+    def enter(self, phase: int) -> None:
+        """Show that a phase of the test begins: from now on it can be interrupted."""
         if self._getpid() == self._process:
-            self._show_phase(shared_page.TEARDOWN)
+            self._show_phase(phase)
+
+    def leave(self) -> None:
+        """Show that it is over: nothing is refused any more, and nobody interrupted."""
+        if self._getpid() == self._process:
+            self._show_phase(shared_page.REPORT)
+            if self.client.has_unreported():
+                self.client.lift_data_limit()
 
     def finish(self, item: pytest.Item) -> None:
         """Note what the test added, as properties that JUnit, the log and reports of workers carry."""
@@ -248,6 +250,7 @@ class Session:
 
     def end_collecting(self) -> list[Breach]:
         """Show the outer collector again; return the limits that were passed."""
+        self.leave()
         if self._getpid() != self._process:
             return []
         breaches = self._new_breaches()
@@ -278,7 +281,7 @@ class Session:
         from .failure import WARN, decide
 
         if self.client.has_unreported():
-            self._make_room()
+            self.client.lift_data_limit()
         failing = None
         for breach in self._ask_surely(protocol.EndBlock(), protocol.Breaches).breaches:
             self.test.block_action = decide(breach, item, self.plan.action)
@@ -348,35 +351,16 @@ class Session:
     def _new_breaches(self) -> list[Breach]:
         if not self.client.has_unreported():
             return []
-        self._make_room()
+        self.client.lift_data_limit()
         answer = self._ask_twice(protocol.PhaseOver(), protocol.Breaches)
         self.client.reported = self.client.page.breaches()
         self.test.has_breached = True
         return answer.breaches if answer is not None else []
 
-    def _make_room(self) -> None:
-        """Lift a data limit, or what follows could not allocate; the guard tightens it when it has answered."""
-        if self.client.spawn_hook is not None:
-            self.client.spawn_hook.loosen()
-
     def _is_above_limit(self) -> bool:
         """Return whether this process has been above the test's own limit: the kernel's peak knows, whoever looked."""
         limit = self.test.limit
         return limit > 0 and self.memory.is_exact and self.memory.so_far() - self.test.base > limit
-
-    def _refused(self, when: str) -> list[Breach]:
-        """Return a breach for a MemoryError under the standing data limit: for more than all that is left."""
-        hook = self.client.spawn_hook
-        if hook is None or not hook.is_clamped():
-            return []
-        level = hook.loosen()
-        usage = self._ask_twice(protocol.AskUsage(), protocol.SessionUsage)
-        hook.tighten(level)
-        if usage is None:
-            return []
-        from .local_breaches import refusal  # late: pytest's start
-
-        return [refusal(usage, self.test, when, self._worker, self.client.limit().source)]
 
     def _passed_unseen(self, when: str) -> list[Breach]:
         """Return the breach of a test that came and went between two looks of the guard."""
@@ -438,28 +422,24 @@ class Session:
         """Ask the guard, another one if need be. Raises RuntimeError when none answers."""
         for _ in range(2):
             answer = self.client.ask(operation, kind)
-            self._raise_if_interrupted()
             if answer is not None:
                 return answer
         raise RuntimeError(f"memguard: the guard process does not answer ({self.client.lost})")
 
-    def _interrupted(self, _number: int, _frame: object) -> None:
-        """Handle SIGURG: raise inside the test, when the guard means this one and it still runs."""
+    def _interrupted(self, number: int, frame: FrameType | None) -> None:
+        """Handle SIGURG: raise inside the phase that the guard means, while its own code runs, and not pytest's."""
         __tracebackhide__ = True
         if self.client.orphans is not None:
             self.client.orphans.collect()
-        if self._getpid() != self._process or self.test.phase == shared_page.IDLE:
+        if self._getpid() != self._process or self.test.phase in shared_page.OUTSIDE or frame is None:
             return
-        self._is_interrupted = self.client.page.guard_state().raise_for == self.test.number
-        if not self.client.connection.is_asking:
-            self._raise_if_interrupted()
-
-    def _raise_if_interrupted(self) -> None:
-        """Raise in the test that the guard has interrupted."""
-        __tracebackhide__ = True
-        if self._is_interrupted:
-            self._is_interrupted = False
-            raise pytest.fail.Exception("interrupted by memguard: a memory limit was passed")
+        if self.client.page.guard_state().raise_for != shared_page.phase_of(self.test.number, self.test.phase):
+            return
+        if str(frame.f_globals.get("__name__")).partition(".")[0] in MACHINERY:
+            self._raise_signal(number)  # once more, when this function is left or called next
+            return
+        self.test.was_interrupted = True
+        raise Interrupted
 
 
 def line_of(item: pytest.Item) -> int:

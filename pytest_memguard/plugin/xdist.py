@@ -111,20 +111,21 @@ class Controller:
         report.user_properties += [(PEAK, in_mb(death.peak))]
         if death.breach is not None:
             from pytest_memguard.outputs.text.breach_report import describe  # late: pytest's start
+            from pytest_memguard.outputs.text.death import how
 
             from .failure import note
 
             note(report, death.breach)
             report.user_properties += [(ADDED, in_mb(death.breach.added))]
             text = "\n".join(describe(death.breach))
-            report.longrepr = f"worker {self._last_dead} was killed by memguard: {text}"
-        elif death.by == BY_KERNEL:
+            report.longrepr = f"worker {self._last_dead} {how(death.breach)}: {text}"
+        if death.by == BY_KERNEL:
             report.longrepr = (
                 f"worker {self._last_dead} died while running {crashitem}, and the kernel's OOM killer was at work, "
                 f"not memguard; evidence: {death.evidence}; peak seen {format_size(death.peak)}"
             )
             report.memguard_kernel = report.longrepr  # type: ignore[attr-defined]  # for `ci_events`
-        else:
+        elif death.breach is None:
             report.longrepr = (
                 f"{report.longrepr}: not killed by memguard, and nothing tells of the kernel's OOM killer (a crash?); "
                 f"peak seen {format_size(death.peak)}"

@@ -16,7 +16,8 @@ from pytest_memguard.system.available import available_memory
 
 from . import escalation
 from .breach_facts import by_size
-from .data_limit import AFTER_A_LIFT, untouched
+from .data_limit import untouched
+from .shared_page import phase_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Actions:
 
     def __init__(self, assembly: Assembly, ownership: Ownership, facts: BreachFacts, limit: TreeLimit) -> None:
         self.allowed = 0  # bytes: above the limit, while somebody is acted on or has left something behind
+        self._highest = 0  # bytes: the most that will be, before the tree is within its limit again
         self.is_muted = False  # a breach of the tree's limit is only watched, and was told
         self.snapshots = 0  # so many were taken
         self._assembly = assembly
@@ -76,14 +78,16 @@ class Actions:
         culprits: set[Member] = set()
         if process.is_watched_only:
             self.is_muted = self.is_muted or kind == SESSION
-        elif process.step.state in (escalation.CLAMPED, escalation.RAISED):
-            self._answer_growth(process, breach, amount)
-            return
         elif escalation.should_kill_subprocesses(accounting.contribution(), amount - limit):
             culprits = accounting.culprits()
             breach.killed = self._facts.figures(sorted(culprits, key=by_size, reverse=True))
             breach.action = KILLED
-            process.step = escalation.Step(escalation.WAITING, now + self._grace)
+            is_waiting = process.is_acted_on and process.is_in_same_phase()  # somebody starts them again and again
+            if process.runs_test and not is_waiting:
+                process.step = escalation.Step(escalation.WAITING, now + self._grace)
+        elif process.step.state in (escalation.CLAMPED, escalation.RAISED):
+            self._answer_growth(process, breach, amount)
+            return
         elif process.data_limit is not None:
             self._allow(process, kind, amount, self._refuse_more(process, limit))
             breach.action = CLAMPED
@@ -96,6 +100,9 @@ class Actions:
         self._told_limits.add((process.member.pid, process.test.number, kind))
         process.note_breach(breach)
         self.publish(self._guard.total())
+        process.read_page()
+        if process.data_limit is not None and not process.is_in_same_phase():  # it was over before it could know
+            process.data_limit.lift()
         if culprits:  # when it is told: pytest may notice their end, and go on
             self._kill_all(process, culprits)
 
@@ -130,7 +137,7 @@ class Actions:
             process.step = escalation.Step(escalation.FREE)
             self._release(process, self._guard.total())
         if process.data_limit is not None:
-            process.data_limit.forget()  # the process has loosened it to be able to ask
+            process.data_limit.lift()
         self.publish(self._guard.total())
 
     def begin_block(self, process: PytestProcess, limit: int) -> None:
@@ -173,24 +180,12 @@ class Actions:
         self._kill_all(process, process.accounting.with_descendants(chosen))
 
     def publish(self, total: int) -> None:
-        """Write on every page what the guard saw, and let the standing data limits follow it."""
-        now = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        """Write on every page what the guard saw."""
         for process in self._ownership.processes.values():
             headroom = self._limit.usual - total
             for _, account in process.accounting.limited():
                 headroom = min(headroom, account.limit - process.accounting.added(account))
             process.publish(total, headroom, self.snapshots)
-            data_limit = process.data_limit
-            if data_limit is None or process.step.state in (escalation.CLAMPED, escalation.RAISED):
-                continue
-            lifted = process.page.lifted()
-            if process.is_watched_only:
-                data_limit.lift()
-            elif now - lifted > AFTER_A_LIFT:
-                if process.lift_seen != lifted:
-                    process.lift_seen = lifted
-                    data_limit.forget()
-                data_limit.stand(process.member, headroom)
 
     def _measure_and_check(self, process: PytestProcess, kind: str, account: Account, allowed: int) -> None:
         """Measure, and act when a test really added too much. pytest runs meanwhile: a stop could be noticed."""
@@ -208,7 +203,7 @@ class Actions:
         assert data_limit is not None
         data = data_limit.data(process.member)
         data_limit.tighten(process.member, escalation.reserve(limit))
-        return escalation.allowance(limit, untouched(process.member, data), data_limit.slack, available_memory())
+        return escalation.allowance(limit, untouched(process.member, data), available_memory())
 
     def _answer_growth(self, process: PytestProcess, breach: Breach, amount: int) -> None:
         """Do more to a process that grew on."""
@@ -227,22 +222,36 @@ class Actions:
         self._allow(process, breach.kind, amount, amount)
         self._interrupt(process)
 
+    def bear(self, total: int) -> bool:
+        """Let the tree stay above its limit while no test runs that could give way; False when it is too far above."""
+        limit = self._limit.now
+        most = self._highest or escalation.highest_left_over(limit)
+        self.allowed = min(most, total + escalation.reserve(limit))
+        return total < most
+
+    def is_within_limit(self) -> None:
+        """Take note that the tree is within its limit, and nobody is acted on."""
+        self.allowed = self._highest = 0
+
     def _release(self, process: PytestProcess, total: int) -> None:
         process.recover()
         if total > self._limit.now:
-            self.allowed = max(self.allowed, total + escalation.reserve(self._limit.now))
+            self.bear(total)
 
     def _allow(self, process: PytestProcess, kind: str, amount: int, more: int) -> None:
         """Let a process that is acted on take `more` bytes; where several are, each has its own."""
         if kind == SESSION:
-            self.allowed = max(self.allowed, amount) + more
+            wanted = max(self.allowed, amount) + more
+            # Who is let go of and acted on again gets no more each time.
+            self._highest = self._highest or escalation.highest_left_over(wanted)
+            self.allowed = min(wanted, self._highest)
             process.ceiling = process.accounting.held() + more
         else:
             process.allowed = amount + more
 
     def _interrupt(self, process: PytestProcess) -> None:
         """Ask for an exception inside the test: the handler of SIGURG looks at the page for which test it is meant."""
-        process.guard_state.raise_for = process.test.number
+        process.guard_state.raise_for = phase_of(process.test.number, process.test.phase)
         process.page.tell(process.guard_state)
         try:
             signals.send(self._reader, process.member, signals.SIGURG)

@@ -11,7 +11,7 @@ Weakest first, for the test that grew most since it started:
 
 CLAMPED lasts until that phase of the test is over: memory that comes back (a string that is doubled frees its old half)
 says nothing about what comes next. When the tree grows on all the same, KILLED follows at once; a test that is only
-above its own limit is interrupted first.
+above its own limit is interrupted first. RAISED is repeated: what was interrupted may wait again, in its clean-up.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ CLAMPED = "clamped"
 RAISED = "raised"
 KILLED = "killed"
 
+LEAST_REPEAT = 0.1  # seconds between two interrupts
 CLAMP_PATIENCE = 1.0  # seconds for a MemoryError to be raised and its memory to come back
 RESERVE_SHARE = 100  # of the limit: 1 % to build a report in
 LEAST_RESERVE = 8 << 20
@@ -36,6 +37,7 @@ RECOVERED_SHARE = 32
 FAR_ABOVE = 4  # times its own limit: a test that nothing interrupts is ended even where the session has no limit
 STRIKES = 3  # answers to a machine that is short, and still is after them: then the largest pytest process ends
 WORTH_ASKING_FOR = 16 << 20  # bytes: a test that added less has nothing that would help a machine that is short
+OFTEN_UNTOUCHED = 256 << 20  # bytes: stacks of threads and buffers of libraries, reserved and hardly used
 ROOM_FACTOR = 4  # what a process may still fill is let be only where the machine has so many times as much to spare
 
 
@@ -76,14 +78,14 @@ def reserve(limit: int) -> int:
     return min(MOST_RESERVE, max(LEAST_RESERVE, limit // RESERVE_SHARE))
 
 
-def allowance(limit: int, untouched: int, slack: int, available: int) -> int:
+def allowance(limit: int, untouched: int, available: int) -> int:
     """Return how far a clamped process may grow beyond where it was stopped.
 
     It may fill what it had reserved before (`untouched` bytes), which no limit can take back: the rest of one block of
-    a list or a string. That passes the limit, so only as much as the standing data limit lets pass (`slack`, and as
-    much again for what is never touched), and only where the machine has room for it several times over.
+    a list, or of a string that is doubled, which is less than the limit, since its half was within it. That passes the
+    limit, so it is let be only where the machine has room for it several times over.
     """
-    fits = untouched <= 2 * slack and untouched * ROOM_FACTOR <= available
+    fits = untouched <= max(limit, OFTEN_UNTOUCHED) and untouched * ROOM_FACTOR <= available
     return reserve(limit) + (untouched if fits else 0)
 
 
@@ -136,12 +138,8 @@ def next_step(step: Step, *, same_test: bool, over: bool, endangers_all: bool, n
         return step
     if not same_test:
         return Step(FREE)
-    if step.state == WAITING:
-        return Step(RAISED) if now >= step.deadline else step
-    if not over:
+    if now < step.deadline or (step.state == CLAMPED and not over):
         return step
-    if step.state == CLAMPED and now >= step.deadline:
-        return Step(RAISED, now + grace)
-    if step.state == RAISED and now >= step.deadline and endangers_all:
+    if step.state == RAISED and over and endangers_all:
         return Step(KILLED)
-    return step
+    return Step(RAISED, now + max(grace, LEAST_REPEAT))

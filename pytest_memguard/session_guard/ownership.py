@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from . import escalation
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pytest_memguard.breach import Breach
@@ -51,7 +53,7 @@ class Ownership:
         self._owners[member] = owner
         owner.adopt(member, self._reader)
         if owner.data_limit is not None:
-            owner.data_limit.free_child(member.pid)
+            owner.data_limit.free(member.pid)
 
     def member_gone(self, member: Member) -> None:
         """Forget a member that is gone; a pytest process among them is remembered."""
@@ -60,6 +62,8 @@ class Ownership:
         process = self.processes.get(member.pid)
         if process is not None and process.member is member:
             process.is_gone = True
+            if process.killed_for is None and process.step.state in (escalation.CLAMPED, escalation.RAISED):
+                process.killed_for = process.breaches[-1]  # it did not bear what was refused: native code aborts
             self.ended.append(process)
             del self.processes[member.pid]
 
@@ -68,7 +72,7 @@ class Ownership:
         return [process for process in (*self.processes.values(), *self.ended) if process.session == name]
 
     def killed_for(self, member: Member) -> Breach | None:
-        """Return the breach for which a pytest process was killed; None when it was not."""
+        """Return the breach for which a pytest process was killed, or has died; None when it was not."""
         found = [process.killed_for for process in self.ended if process.member is member]
         return found[-1] if found else None
 

@@ -80,7 +80,7 @@ class PytestPolicy:
         if total <= limit.now:
             actions.is_muted = False
             if not actions.is_acting():
-                actions.allowed = 0
+                actions.is_within_limit()
         elif actions.is_muted and not any([process.is_watched_only for process in self._processes()]):
             actions.is_muted = False
         if limit.shortage is not None and not self.is_answering():
@@ -103,8 +103,7 @@ class PytestPolicy:
 
     def longest_gap(self) -> float:
         """See `Policy`."""
-        limited = [process for process in self._processes() if process.data_limit is not None]
-        if self._actions.is_acting() or any([process.lift_seen != process.page.lifted() for process in limited]):
+        if self._actions.is_acting():
             return LOOK_WHILE_ACTING
         return GAP if self._have_subprocesses() else GAP_WITHOUT
 
@@ -121,7 +120,7 @@ class PytestPolicy:
 
     def check(self, reading: Reading) -> None:
         """Enforce what single tests and blocks may add, and answer what was asked."""
-        for process in list(self._processes()):
+        for process in [each for each in self._processes() if each.runs_test]:
             for kind, account in process.accounting.limited():
                 if not process.is_giving_back(account):
                     self._actions.enforce(process, kind, account, reading.time)
@@ -129,11 +128,18 @@ class PytestPolicy:
 
     def handle_breach(self, breach: events.Snapshot) -> bool:
         """Answer a breach of the whole tree; False when it is not the tests' doing, or nothing weaker helps."""
-        processes = list(self._processes())
+        for process in self._processes():
+            process.read_page()
+        limit, excess = self._limit.now, breach.total - self._limit.now
+        running = [
+            each
+            for each in self._processes()
+            if each.can_give_way(escalation.reserve(limit))
+            or escalation.should_kill_subprocesses(each.accounting.contribution(), excess)
+        ]
+        processes = running or [each for each in self._processes() if each.test.number]
         if not processes:
             return False
-        for process in processes:
-            process.read_page()
         # Who was acted on already, and keeps to it, is not what makes the tree grow.
         acted = (escalation.CLAMPED, escalation.RAISED)
         broke_out = [each for each in processes if each.step.state in acted and each.accounting.held() > each.ceiling]
@@ -147,8 +153,12 @@ class PytestPolicy:
             return False
         if breach.shortage is not None:
             self._answer_shortage(process, processes, breach.total, breach.shortage)
-        else:
-            self._actions.act(process, SESSION, self._limit.now, breach.total)
+        elif running or process.is_watched_only:
+            self._actions.act(process, SESSION, limit, breach.total)
+        elif not self._actions.bear(breach.total):
+            # Between tests, in hooks and reports, whatever is refused or interrupted would end the session as well.
+            account = process.accounting.test
+            self._actions.kill(process, self._facts.breach(process, SESSION, account, limit, breach.total))
         return True
 
     def is_answering(self) -> bool:
@@ -169,7 +179,8 @@ class PytestPolicy:
         self._strikes += 1
         limit.shortage = shortage
         limit.now = escalation.reduced_limit(total, growth, shortage.floor - shortage.available)
-        if process.is_watched_only or (growth >= escalation.WORTH_ASKING_FOR and self._strikes <= escalation.STRIKES):
+        is_worth_asking = process.runs_test and growth >= escalation.WORTH_ASKING_FOR
+        if process.is_watched_only or (is_worth_asking and self._strikes <= escalation.STRIKES):
             self._actions.act(process, SESSION, limit.now, total)
             return
         if self._strikes > escalation.STRIKES:

@@ -1,9 +1,8 @@
-"""What pytest and its guard say to each other: one JSON object a line, an answer to each operation but two.
+"""What pytest and its guard say to each other: one JSON object a line, an answer to each operation but one.
 
     Hello        who I am, with the descriptor of my shared page    -> GuardFacts
     Mark         a test begins beside running subprocesses          -> Done, after a look
     Began        a test began with less room than was seen last     (no answer; the next look was planned without it)
-    Lifted       a data limit was lifted to start a process         (no answer; it is to be set again soon)
     PhaseOver    a phase is over in which a limit was passed        -> Breaches; the data limit is lifted
     Finished     a test is over                                     -> FinishedFigures
     AskUsage     what the tree and this process hold now            -> SessionUsage
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
 
     from pytest_memguard.events import ProcessFigure
 
-PROTOCOL = 1  # one more whenever a message changes
+PROTOCOL = 2  # one more whenever a message changes
 DISTRIBUTION = "pytest-memguard"
 
 
@@ -132,13 +131,6 @@ class Began(Operation):
     is_answered = False
 
 
-class Lifted(Operation):
-    """The standing data limit was lifted."""
-
-    op = "lifted"
-    is_answered = False
-
-
 class PhaseOver(Operation):
     """The phase is over in which a limit was passed."""
 
@@ -209,7 +201,6 @@ OPERATIONS: tuple[type[Operation], ...] = (
     Hello,
     Mark,
     Began,
-    Lifted,
     PhaseOver,
     Finished,
     AskUsage,

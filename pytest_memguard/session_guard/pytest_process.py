@@ -44,12 +44,12 @@ class PytestProcess:
         self.killed_for: Breach | None = None
         self.is_kill_told = False  # on stderr, for want of somebody who asks
         self.guard_state = GuardState((0,) * 7)
-        self.lift_seen = 0  # when the standing data limit was lifted last, as far as it was set again
         # Where force stands.
         self.step = escalation.Step(escalation.FREE)
         self.allowed = 0  # bytes that its test may add while it is acted on, beyond a limit of its own
         self.ceiling = 0  # bytes that it may hold while it is acted on
         self.is_recovering = False  # its test failed, and what that held is being let go of
+        self._held_at_release = 0
         self.left_by_failed_tests: dict[str, int] = {}  # test -> bytes that were still there when it was over
         self._giving_back: list[Account] = []  # what was above its limit then, and is not enforced before it is below
         self._acted_in: tuple[int, int] = (0, 0)  # test and phase in which the limit was passed
@@ -136,6 +136,16 @@ class PytestProcess:
         """Return the bytes that a test or a block may add at this moment."""
         return max(account.limit, self.allowed) if self.is_acted_on else account.limit
 
+    @property
+    def runs_test(self) -> bool:
+        """Whether a test (or a collector) is in one of its phases, and can be made to fail."""
+        return self.test.phase not in shared_page.OUTSIDE
+
+    def can_give_way(self, reserve: int) -> bool:
+        """Return whether acting on it would help: not when it is giving back what its test held, by `reserve` bytes."""
+        is_giving_back = self.is_recovering and self.accounting.held() <= self._held_at_release + reserve
+        return self.runs_test and not is_giving_back
+
     def note_breach(self, breach: Breach) -> None:
         """Keep a breach until the process asks for it."""
         self.breaches.append(breach)
@@ -161,6 +171,7 @@ class PytestProcess:
         if self.data_limit is not None:
             self.data_limit.lift()
         self.allowed = 0
+        self._held_at_release = self.accounting.held()
         self.is_recovering = True  # its frames hold what they held, until the report is made
         self._giving_back = [account for _, account in self.accounting.limited()]
 

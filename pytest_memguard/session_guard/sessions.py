@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_memguard.breach import BY_KERNEL, BY_MEMGUARD, BY_UNKNOWN, NOTHING, Death
+from pytest_memguard.breach import BY_KERNEL, BY_MEMGUARD, BY_UNKNOWN, KILLED_PYTEST, NOTHING, Death
 from pytest_memguard.engine.enforcer import Enforcer, no_reap
 from pytest_memguard.engine.tree import Subtree
 from pytest_memguard.processes.model import ENDED
@@ -69,9 +69,10 @@ class Sessions:
     def death_of(self, process: PytestProcess) -> Death:
         """Return how a pytest process ended, from evidence only."""
         killed_for = process.killed_for
-        evidence = self._kernel.evidence(sigkill_seen=True) if killed_for is None else None
+        was_killed = killed_for is not None and killed_for.action == KILLED_PYTEST
+        evidence = None if was_killed else self._kernel.evidence(sigkill_seen=True)
         return Death(
-            by=BY_MEMGUARD if killed_for is not None else BY_KERNEL if evidence else BY_UNKNOWN,
+            by=BY_KERNEL if evidence else BY_MEMGUARD if killed_for is not None else BY_UNKNOWN,
             pid=process.member.pid,
             worker=process.name,
             test=process.test.name,
@@ -162,8 +163,9 @@ class Sessions:
             if process.killed_for is not None and process.session == session.name and not process.is_kill_told:
                 process.is_kill_told = True
                 from pytest_memguard.outputs.text.breach_report import describe  # late: the guard's memory
+                from pytest_memguard.outputs.text.death import how
 
-                self._console.line(f"worker {process.name} (pid {process.member.pid}) was killed by memguard:")
+                self._console.line(f"worker {process.name} (pid {process.member.pid}) {how(process.killed_for)}:")
                 for line in describe(process.killed_for):
                     self._console.line(line)
 

@@ -21,8 +21,9 @@ PAGE = "memguard-page"  # what it is called where the system names it
 NAME_ROOM = 3900  # bytes of a test's name; a longer one loses its end
 
 # What a test process does.
-IDLE, COLLECT, SETUP, CALL, TEARDOWN = range(5)
-PHASES = ("between tests", "collection", "setup", "call", "teardown")
+IDLE, COLLECT, SETUP, CALL, TEARDOWN, REPORT = range(6)
+PHASES = ("between tests", "collection", "setup", "call", "teardown", "a report")
+OUTSIDE = (IDLE, REPORT)  # of the phases of tests: nothing is refused or interrupted
 
 # Flags of a test process.
 DEBUGGING = 1  # a debugger holds it: report, do not act
@@ -33,7 +34,6 @@ FIXTURE = 4  # a fixture of wider scope is set up: what it takes is not the test
 _TEST = Struct("<QQQQQQQQQ")
 _PHASE_AT = 16
 _FLAGS_AT = 24
-_LIFTED_AT = 72
 _NAME_AT = 128
 _GUARD = Struct("<QQQQQQQ")  # number of breaches, raise for, total, others, headroom, snapshots, looks
 _GUARD_AT = 4096
@@ -72,8 +72,16 @@ class TestState:
         self.name = ""
 
 
+def phase_of(number: int, phase: int) -> int:
+    """Return one number for a phase of a test."""
+    return number << 3 | phase
+
+
 class GuardState:
-    """What the guard wrote: amounts in bytes. `others` counts living subprocesses of this pytest process."""
+    """What the guard wrote: amounts in bytes. `others` counts living subprocesses of this pytest process.
+
+    `raise_for` says which phase of which test is to be interrupted; see `phase_of`.
+    """
 
     def __init__(self, words: tuple[int, ...]) -> None:
         self.breaches, self.raise_for, self.total, self.others, self.headroom, self.snapshots, self.looks = words
@@ -155,10 +163,6 @@ class SharedPage:
         """Show other flags."""
         self._pack_word(self._page, _FLAGS_AT, flags)
 
-    def note_lift(self, moment: int) -> None:
-        """Tell that the standing data limit was lifted (monotonic ns), for a subprocess that must not inherit it."""
-        self._pack_word(self._page, _LIFTED_AT, moment)
-
     def breaches(self) -> int:
         """Return how many times this process has passed a limit."""
         (count,) = self._unpack_word(self._page, _GUARD_AT)
@@ -197,14 +201,9 @@ class SharedPage:
                 self._seen = seen = TestState(number, phase, flags, started, base, limit)
                 seen.name, seen.line = name.decode("utf-8", "replace"), line
         if sequence == self._sequence:
-            seen.phase = min(self._unpack_word(self._page, _PHASE_AT)[0], TEARDOWN)
+            seen.phase = min(self._unpack_word(self._page, _PHASE_AT)[0], REPORT)
             (seen.flags,) = self._unpack_word(self._page, _FLAGS_AT)
         return seen
-
-    def lifted(self) -> int:
-        """Return when the standing data limit was lifted last (monotonic ns), 0 for never."""
-        (moment,) = _WORD.unpack_from(self._page, _LIFTED_AT)
-        return int(moment)
 
     def tell(self, state: GuardState) -> None:
         """Write what the guard saw."""

@@ -37,8 +37,12 @@ class JoinedSessions:
 
     def killed(self) -> Breach | None:
         """Return the breach for which a pytest session was killed as a whole; None when none was."""
-        ended = self._server.ownership.ended if self._server is not None else []
-        breaches = [each.killed_for for each in ended if each.killed_for is not None and not each.name]
+        if self._server is None:
+            return None
+        from pytest_memguard.breach import KILLED_PYTEST  # late: the guard's memory
+
+        ended = [each.killed_for for each in self._server.ownership.ended if not each.name]
+        breaches = [breach for breach in ended if breach is not None and breach.action == KILLED_PYTEST]
         return breaches[-1] if breaches else None
 
     def left(self) -> list[ProcessFigure]:

@@ -169,20 +169,20 @@ def test_closing_all_descriptors_costs_no_more_than_without_memguard(sessions: S
     assert result.counts == {"passed": 3, "failed": 2}, result
 
 
-def test_a_block_that_is_refused_is_explained_when_the_test_has_closed_our_connection(sessions: Sessions) -> None:
+def test_a_limit_that_was_passed_is_explained_when_the_test_has_closed_our_connection(sessions: Sessions) -> None:
     sessions.write(
         "test_one.py",
         """
-        import os
+        import os, hogs
         def test_first(): pass
-        def test_block(): os.closerange(100, 5000); bytearray(400 << 20)
-        def test_more(): os.closerange(100, 5000); bytearray(400 << 20)
+        def test_block(): os.closerange(100, 5000); hogs.private()
+        def test_more(): os.closerange(100, 5000); hogs.private()
         def test_last(): os.closerange(100, 5000)
         """,
     )
     result = sessions.run("-s", "--mem-limit=150")
     assert result.counts == {"passed": 2, "failed": 2}, result
-    assert result.out.count("a block was refused: it does not fit into what is left of") >= 2, result
+    assert result.out.count("memory limit 150 MB (--mem-limit) passed: ") >= 2, result
     assert result.err == ""
 
 

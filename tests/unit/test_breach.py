@@ -48,8 +48,6 @@ def a_breach() -> Breach:
         fixtures={"data (session)": 9 * MB},
         files="7 MB of it in memory files",
         left_behind={"test_a.py::test_before": 7 * MB},
-        room=30 * MB,
-        slack=64 * MB,
     )
 
 

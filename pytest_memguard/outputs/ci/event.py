@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pytest_memguard import events
-from pytest_memguard.breach import BY_KERNEL, BY_MEMGUARD, KILLED_PYTEST, REFUSED
+from pytest_memguard.breach import BY_KERNEL, BY_MEMGUARD, KILLED_PYTEST
 from pytest_memguard.errors import printable
 from pytest_memguard.outputs.text import breach_report, postmortem
 from pytest_memguard.outputs.text.death import lines as lines_of_death
@@ -87,7 +87,7 @@ def _title_of(breach: Breach) -> str:
         return f"memguard killed worker {breach.worker}" if breach.worker else "memguard killed pytest"
     if breach.shortage is not None:
         return f"{breach.shortage.place} ran short of memory"
-    return "a block was refused" if breach.action == REFUSED else "memory limit passed"
+    return "memory limit passed"
 
 
 def of_kernel_kill(test: str, text: str, *, file: str = "", line: int = 0) -> CiEvent:
@@ -97,7 +97,9 @@ def of_kernel_kill(test: str, text: str, *, file: str = "", line: int = 0) -> Ci
 
 def of_death(death: Death, running: list[Death]) -> CiEvent:
     """Return what a CI is told when pytest died without a goodbye; `running` are those that had a test."""
-    title = {BY_MEMGUARD: "memguard killed pytest", BY_KERNEL: "the kernel's OOM killer was at work"}
+    killed = death.breach is not None and death.breach.action == KILLED_PYTEST
+    by_memguard = "memguard killed pytest" if killed else "pytest died when memguard refused it memory"
+    title = {BY_MEMGUARD: by_memguard, BY_KERNEL: "the kernel's OOM killer was at work"}
     return CiEvent(
         ERROR,
         title.get(death.by, "pytest died"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from math import ceil
 
-from pytest_memguard.breach import CLAMPED, KILLED, KILLED_PYTEST, RAISED, REFUSED, SESSION, TEST, UNSEEN
+from pytest_memguard.breach import CLAMPED, KILLED, KILLED_PYTEST, RAISED, SESSION, TEST, UNSEEN
 from pytest_memguard.processes.command_line import shorten
 from pytest_memguard.units import format_size
 
@@ -24,8 +24,6 @@ def headline(breach: Breach) -> str:
     """Return the breach in one line, as the short test summary shows it."""
     limit = format_size(breach.limit)
     source = f" ({breach.source})" if breach.source else ""
-    if breach.action == REFUSED:
-        return f"a block was refused: it does not fit into what is left of {limit}{source}, {format_size(breach.room)}"
     shortage = breach.shortage
     if shortage is not None:
         return (
@@ -79,9 +77,6 @@ def done(breach: Breach) -> list[str]:
         return ["memguard made the next allocation fail (MemoryError, by RLIMIT_DATA)"]
     if action == RAISED:
         return ["memguard interrupted the test by a signal (SIGURG)"]
-    if action == REFUSED:
-        room = format_size(breach.room + breach.slack)
-        return [f"memguard let no single block through that is larger than {room} (MemoryError, by RLIMIT_DATA)"]
     if action == UNSEEN:
         return ["nothing: it was above the limit for a moment only, which the kernel's peak of this process shows"]
     if action == KILLED_PYTEST:
@@ -91,11 +86,6 @@ def done(breach: Breach) -> list[str]:
 
 
 def _advice(breach: Breach) -> str:
-    if breach.action == REFUSED:
-        larger = "--mem-limit" if breach.kind == SESSION else "@pytest.mark.mem_limit"
-        return (
-            f"if the test needs such a block, give it more ({larger}); a MemoryError of its own making looks the same"
-        )
     shortage = breach.shortage
     if shortage is not None:
         share = f"{100 * breach.amount // max(shortage.used, 1)} % of the {format_size(shortage.used)} in use"

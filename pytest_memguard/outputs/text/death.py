@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_memguard.breach import BY_KERNEL, BY_MEMGUARD
+from pytest_memguard.breach import BY_KERNEL, BY_MEMGUARD, KILLED_PYTEST
 from pytest_memguard.errors import printable
 from pytest_memguard.units import format_size
 
@@ -11,7 +11,12 @@ from .process_table import processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pytest_memguard.breach import Death
+    from pytest_memguard.breach import Breach, Death
+
+
+def how(breach: Breach) -> str:
+    """Return what became of a pytest process in a breach: native code may abort when it is refused memory."""
+    return "was killed by memguard" if breach.action == KILLED_PYTEST else "died when memguard refused it memory"
 
 
 def summary(death: Death) -> str:
@@ -21,9 +26,9 @@ def summary(death: Death) -> str:
     breach = death.breach
     if death.by == BY_MEMGUARD and breach is not None:
         if breach.shortage is not None:
-            return f"{who} was killed by memguard: {headline(breach)}"
+            return f"{who} {how(breach)}: {headline(breach)}"
         limit = f"limit {format_size(breach.limit)} ({breach.source or 'of a test'})"
-        return f"{who} was killed by memguard: {format_size(breach.amount)} used, {limit}"
+        return f"{who} {how(breach)}: {format_size(breach.amount)} used, {limit}"
     if death.by == BY_KERNEL:
         return f"{who} died, and the kernel's OOM killer was at work, not memguard; evidence: {death.evidence}; {held}"
     no_evidence = "not by memguard, and nothing tells of the kernel's OOM killer (a crash, kill -9, os._exit?)"

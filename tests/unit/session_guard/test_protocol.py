@@ -16,7 +16,6 @@ SAID = (
     protocol.Hello(session="5e55", worker="gw1", pid=4, root="/r", cache="/c", junit="/j.xml", spool="/s"),
     protocol.Mark(),
     protocol.Began(),
-    protocol.Lifted(),
     protocol.PhaseOver(),
     protocol.Finished(scoped=[(2.5, 1.0), (0.5, 0.25)]),
     protocol.AskUsage(),
