@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 RUNNER, PYTEST, BOTH = "runner", "pytest", "both"
 ACTIONS = ("fail", "warn")
-LEFTOVERS = ("report", "kill", "ignore")
+LEFTOVERS = ("report", "kill", "ignore", "keep")
 KILL, WARNING, FINISH = "kill", "warning", "finish"
 OCCASIONS = (KILL, WARNING, FINISH)
 EXPECTED_SWITCH = "expected 1, 0, true, false, yes, no, on or off"
@@ -379,10 +379,10 @@ SETTINGS = (
     ),
     Setting(
         "leftovers",
-        Kind("report|kill|ignore", _choice(LEFTOVERS)),
+        Kind("report|kill|ignore|keep", _choice(LEFTOVERS)),
         "report",
         "processes that a test left running: report them at the end (default), kill them when the test is over, "
-        "or ignore them; at the end of the session all are killed",
+        "or ignore them; at the end of the session all are ended, unless you keep them",
         example="kill",
         pytest_option="--mem-leftovers",
         doors=PYTEST,

@@ -108,7 +108,7 @@ class GuardClient:
     def close(self, status: int) -> None:
         """Say goodbye: the guard ends what is left of the session."""
         try:
-            self.connection.ask(Goodbye(status=status), Done)
+            self.connection.ask(Goodbye(status=status, keeps=self._plan.leftovers == "keep"), Done)
         except ConnectionLost:
             pass  # whoever is left of the session starts no other guard now
         roll.leave(self.connection.folder, self._process)

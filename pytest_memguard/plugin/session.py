@@ -47,9 +47,8 @@ if TYPE_CHECKING:
     from .failure import TestFailure
 
 WORTH_A_WARNING = 20  # a test that adds less than 1/20 of a limit is not what came close to it
-MACHINERY = frozenset(
-    ("_pytest", "pluggy", "pytest_memguard")
-)  # packages: nothing is raised between their instructions
+# Packages: nothing is raised between their instructions.
+MACHINERY = frozenset((pytest.Item.__module__.partition(".")[0], "pluggy", "pytest_memguard"))
 DEBUGGERS = frozenset(("pydevd", "bdb", "pdb", "debugpy", "_pydevd_bundle"))  # as pytest-timeout tells one
 
 

@@ -139,7 +139,10 @@ class Summary:
             reporter.line(f"{row(process)}  <- {process.test or 'outside of tests'}")
         if len(left) > SHOWN:
             reporter.line(f"and {len(left) - SHOWN} more")
-        reporter.line("stopped when the session ends (--mem-leftovers=kill stops them when their test is over)")
+        if self._session.plan.leftovers == "keep":
+            reporter.line("they are left alone (--mem-leftovers=keep)")
+        else:
+            reporter.line("stopped when the session ends (--mem-leftovers=kill stops them when their test is over)")
 
 
 class Finished:

@@ -12,11 +12,13 @@ from pytest_memguard.breach import BLOCK, CLAMPED, KILLED, KILLED_PYTEST, RAISED
 from pytest_memguard.engine.enforcer import Enforcer, no_reap
 from pytest_memguard.engine.tree import Subtree
 from pytest_memguard.processes import signals
+from pytest_memguard.processes.model import ENDED
 from pytest_memguard.system.available import available_memory
 
 from . import escalation
 from .breach_facts import by_size
 from .data_limit import untouched
+from .helpers import is_helper
 from .shared_page import phase_of
 
 TYPE_CHECKING = False
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from .pytest_process import PytestProcess
 
 MEASURE_AGAIN = 1.0  # seconds for which a measurement that found a test within its limit is believed
+SOON = 0.05  # seconds in which most processes end that are asked to
 LEFT_OVER_WORTH_TELLING = 4 << 20  # bytes
 
 
@@ -53,6 +56,7 @@ class Actions:
         self._grace = assembly.settings.grace  # seconds that a test has to notice what was done to it
         self._believed_until: dict[tuple[int, str], float] = {}
         self._told_limits: set[tuple[int, int, str]] = set()
+        self._ending: list[tuple[float, PytestProcess, set[Member]]] = []  # leftovers, and until when they may end
 
     def is_acting(self) -> bool:
         """Return whether something is being done about somebody."""
@@ -79,7 +83,7 @@ class Actions:
         if process.is_watched_only:
             self.is_muted = self.is_muted or kind == SESSION
         elif escalation.should_kill_subprocesses(accounting.contribution(), amount - limit):
-            culprits = accounting.culprits()
+            culprits = self._without_helpers(accounting.culprits())
             breach.killed = self._facts.figures(sorted(culprits, key=by_size, reverse=True))
             breach.action = KILLED
             is_waiting = process.is_acted_on and process.is_in_same_phase()  # somebody starts them again and again
@@ -170,14 +174,27 @@ class Actions:
         if breach not in process.breaches:
             process.breaches.append(breach)
         had_terminal = not process.name and self._assembly.has_terminal()
-        self._kill_all(process, process.everyone)
+        self._kill_all(process, self._without_helpers(process.everyone))
         if not process.name:  # xdist's workers have none
             self._assembly.give_terminal_back(was_ours=had_terminal)
 
     def kill_leftovers(self, process: PytestProcess, pids: list[int]) -> None:
-        """End some subprocesses and all below them."""
-        chosen = {member for member in process.subprocesses if member.pid in pids}
-        self._kill_all(process, process.accounting.with_descendants(chosen))
+        """End some subprocesses and all below them: SIGTERM, and after `grace` seconds SIGKILL."""
+        chosen = process.accounting.with_descendants({each for each in process.subprocesses if each.pid in pids})
+        for member in chosen:
+            self._send(member, signals.SIGTERM)
+        now = time.monotonic()
+        self._ending.append((now + self._grace, process, chosen))
+        while time.monotonic() < now + SOON and self._alive(chosen):
+            time.sleep(SOON / 20)
+
+    def end_leftovers(self) -> None:
+        """Kill leftovers whose time is over."""
+        now = time.monotonic()
+        for deadline, process, members in self._ending:
+            if now >= deadline:
+                self._kill_all(process, self._alive(members))
+        self._ending = [each for each in self._ending if now < each[0]]
 
     def publish(self, total: int) -> None:
         """Write on every page what the guard saw."""
@@ -249,14 +266,23 @@ class Actions:
         else:
             process.allowed = amount + more
 
+    def _without_helpers(self, members: set[Member]) -> set[Member]:
+        return {member for member in members if not is_helper(self._reader.command(member.pid))}
+
+    def _alive(self, members: set[Member]) -> set[Member]:
+        return {member for member in members if self._reader.state(member) not in ENDED}
+
+    def _send(self, member: Member, number: int) -> None:
+        try:
+            signals.send(self._reader, member, number)
+        except PermissionError:
+            pass
+
     def _interrupt(self, process: PytestProcess) -> None:
         """Ask for an exception inside the test: the handler of SIGURG looks at the page for which test it is meant."""
         process.guard_state.raise_for = phase_of(process.test.number, process.test.phase)
         process.page.tell(process.guard_state)
-        try:
-            signals.send(self._reader, process.member, signals.SIGURG)
-        except PermissionError:
-            pass
+        self._send(process.member, signals.SIGURG)
 
     def _kill_all(self, process: PytestProcess, members: set[Member]) -> None:
         """SIGKILL some members. No SIGTERM: the others stand still, or run without being looked at, meanwhile."""

@@ -77,6 +77,7 @@ class PytestPolicy:
             if process.is_acted_on:
                 actions.step(process, total)
         self._ended_orphans.look()
+        actions.end_leftovers()
         if total <= limit.now:
             actions.is_muted = False
             if not actions.is_acting():

@@ -137,6 +137,12 @@ class PhaseOver(Operation):
     op = "over"
 
 
+def _read_flag(facts: dict[str, Any], key: str) -> bool:
+    if not isinstance(facts.get(key), bool):
+        raise ValueError(f"{key}: expected true or false")  # noqa: TRY004 - as all readers of fields
+    return facts[key] is True
+
+
 def _read_pairs(facts: dict[str, Any], key: str) -> list[tuple[float, float]]:
     pairs = [pair if isinstance(pair, list) else [] for pair in read_items(facts, key)]
     if not all([len(pair) == 2 for pair in pairs]):
@@ -191,10 +197,11 @@ class Kill(Operation):
 
 
 class Goodbye(Operation):
-    """The session (or a worker's part in it) is over, with pytest's exit status."""
+    """The session (or a worker's part in it) is over, with pytest's exit status; `keeps` what still runs alive."""
 
     op = "goodbye"
     status: int = field(read_whole)
+    keeps: bool = field(_read_flag, default=False)
 
 
 OPERATIONS: tuple[type[Operation], ...] = (

@@ -39,6 +39,7 @@ else:
 LONGEST = 1 << 16  # bytes of a message, also read at once; one that is longer ends the connection
 MOST_CONNECTIONS = 256
 MOST_ASKED = 16  # operations of a connection between two looks: a client waits for each answer
+MOST_GRACE = 30.0  # seconds: pytest waits for the answer to its goodbye
 END_PATIENCE = 1.0  # seconds
 END_STEP = 0.002
 _CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)  # Linux: no sender of a notification inherits what was sent
@@ -85,6 +86,7 @@ class Server:
         self._facts = facts
         self._actions = actions
         self._own_tree = own_tree
+        self._grace = assembly.settings.grace
         self._connections: dict[int, Connection] = {}
         self._waiting: list[tuple[Connection, protocol.Operation]] = []
         listening.setblocking(False)
@@ -348,7 +350,9 @@ class Server:
 
     def _goodbye(self, process: PytestProcess, session: SessionState, goodbye: protocol.Goodbye) -> protocol.Done:
         if process is session.root:
-            self.sessions.end(session)
+            self.sessions.keeps = goodbye.keeps
+            if not goodbye.keeps:
+                self.sessions.end(session, min(self._grace, MOST_GRACE))
             session.status = goodbye.status
             session.is_settled = True
         self.ownership.unregister(process)

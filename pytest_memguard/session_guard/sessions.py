@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import time
+
 from pytest_memguard.breach import BY_KERNEL, BY_MEMGUARD, BY_UNKNOWN, KILLED_PYTEST, NOTHING, Death
 from pytest_memguard.engine.enforcer import Enforcer, no_reap
 from pytest_memguard.engine.tree import Subtree
 from pytest_memguard.processes.model import ENDED
 
+from .helpers import ends_by_itself
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pytest_memguard.assembly import Assembly
     from pytest_memguard.breach import Breach
+    from pytest_memguard.engine.enforcer import Ending
     from pytest_memguard.processes.model import Member
     from pytest_memguard.system.oom_killer import KernelKills
 
@@ -52,6 +57,7 @@ class Sessions:
         self._console = assembly.console
         self._own_tree = own_tree
         self._sessions: dict[str, SessionState] = {}
+        self.keeps = False  # what is left at the end lives on (--mem-leftovers=keep)
 
     def has(self, name: str) -> bool:
         """Return whether a session of this name has joined."""
@@ -100,10 +106,10 @@ class Sessions:
                 session.is_settled = True
                 self._tell_death(session, session.root)
 
-    def end(self, session: SessionState) -> int:
+    def end(self, session: SessionState, grace: float = 0.0) -> int:
         """End everything that a session has started and that still runs; return how many processes that were.
 
-        multiprocessing's own helpers are spared: they end with pytest, and remove shared memory and semaphores then.
+        They get SIGTERM and so many seconds, or SIGKILL at once. Who ends by itself is spared (see `helpers`).
         """
         members: set[Member] = set()
         for process in self._ownership.of_session(session.name):
@@ -113,32 +119,36 @@ class Sessions:
         killed = 0
         if remaining:
             pool = session.root.subprocesses if session.root is not None else frozenset()
-            killed = Enforcer(Subtree(self._tree, remaining, pool), self._reader, no_reap).kill_all().killed
-        return killed + self.end_rest(root)
+            killed = self._end(Subtree(self._tree, remaining, pool), grace).killed
+        return killed + self.end_rest(root, grace)
 
-    def end_rest(self, spared: Member | None) -> int:
+    def end_rest(self, spared: Member | None, grace: float = 0.0) -> int:
         """End what belongs to nobody: what detached and lost its parent before it was seen, as when pytest dies."""
         killed = 0
-        while self._own_tree:
+        while self._own_tree and not self.keeps:
             self._tree.scan()
             others = [member for member in self._tree.members.values() if member is not spared]
             remaining = [member for member in others if self.is_left_over(member)]
             if not remaining:
                 break
-            ending = Enforcer(Subtree(self._tree, remaining, frozenset()), self._reader, no_reap).kill_all()
+            ending = self._end(Subtree(self._tree, remaining, frozenset()), grace)
             killed += ending.killed
             if ending.survivors:
                 break
         return killed
 
+    def _end(self, members: Subtree, grace: float) -> Ending:
+        enforcer = Enforcer(members, self._reader, no_reap)
+        return enforcer.end(limit=self._guard.facts.limit, grace=grace, wait=_sleep, stopped=False, hurry=not grace)
+
     def helpers(self) -> list[Member]:
-        """Return multiprocessing's helpers that still run."""
+        """Return who still runs and ends by itself."""
         living = [member for member in self._tree.members.values() if self._reader.state(member) not in ENDED]
-        return [member for member in living if _is_helper(self._reader.command(member.pid))]
+        return [member for member in living if ends_by_itself(self._reader.command(member.pid))]
 
     def is_left_over(self, member: Member) -> bool:
         """Return whether a member still runs that should not outlive its session."""
-        return self._reader.state(member) not in ENDED and not _is_helper(self._reader.command(member.pid))
+        return self._reader.state(member) not in ENDED and not ends_by_itself(self._reader.command(member.pid))
 
     def _tell_death(self, session: SessionState, root: PytestProcess) -> None:
         from .death import tell  # late: the guard's memory (most sessions say goodbye)
@@ -170,11 +180,11 @@ class Sessions:
                     self._console.line(line)
 
 
+def _sleep(seconds: float) -> bool:
+    time.sleep(seconds)
+    return False
+
+
 def _is_of_death(breach: Breach, process: PytestProcess) -> bool:
     """Return whether a breach is that of the test in which its process was killed."""
     return process.killed_for is not None and breach.number == process.killed_for.number
-
-
-def _is_helper(words: list[str]) -> bool:
-    """Return whether a command is multiprocessing's or loky's own: it ends with its parent, and cleans up then."""
-    return any(" import main" in word and ("resource_tracker" in word or "forkserver" in word) for word in words)

@@ -5,10 +5,14 @@ That nothing is alive at the end is what `Suite.run` looks at after every run.
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import subprocess
+import sys
 
 import pytest
-from processes import json_lines
+from processes import json_lines, wait_for
 from suites import linux
 
 pytestmark = linux
@@ -73,6 +77,68 @@ def test_ignored_it_is_not_named_but_gone_at_the_end(suite):
     outcome = suite.run_source(source, "--mem-limit=800", "--mem-leftovers=ignore")
     assert outcome.status == 0, outcome
     assert "left running" not in outcome.out
+
+
+ASKED = """
+import signal
+
+def server(name):
+    code = "import pathlib, signal, sys, time; name = sys.argv[1]; "
+    code += "signal.signal(signal.SIGTERM, lambda *_: (pathlib.Path(name).write_text('asked'), sys.exit())); "
+    code += "pathlib.Path(name).write_text('up'); time.sleep(60)"
+    KEPT.append(subprocess.Popen([sys.executable, "-c", code, name], start_new_session=True))
+    wait_for(lambda: os.path.exists(name) and Path(name).read_text() == "up")
+
+KEPT = []
+
+def test_leaves_a_server(): server("server")
+"""
+
+
+@pytest.mark.parametrize("leftovers", ["report", "kill"])
+def test_what_is_left_is_asked_to_end_before_it_is_killed(suite, leftovers):
+    outcome = suite.run_source(ASKED, "--mem-limit=800", f"--mem-leftovers={leftovers}")
+    assert outcome.status == 0, outcome
+    assert (suite.folder / "server").read_text() == "asked"
+
+
+def test_what_does_not_heed_it_is_killed_after_grace(suite):
+    source = "KEPT = []\ndef test_it(): KEPT.append(start('stubborn.py'))\n"
+    outcome = suite.run_source(source, "--mem-limit=800", env={"MEMGUARD_GRACE": "0.3"})
+    assert outcome.status == 0, outcome
+    assert len(left(outcome)) == 1, outcome
+
+
+def test_kept_it_is_named_and_outlives_the_session(suite):
+    suite.write(ASKED + "\ndef test_note(): Path('pid').write_text(str(KEPT[0].pid))\n")
+    words = [sys.executable, "-m", "pytest", "--mem-limit=800", "--mem-leftovers=keep"]
+    run = subprocess.run(words, cwd=suite.folder, capture_output=True, text=True)
+    assert run.returncode == 0, run
+    assert "they are left alone (--mem-leftovers=keep)" in run.stdout
+    os.kill(int((suite.folder / "pid").read_text()), signal.SIGTERM)
+    wait_for(lambda: (suite.folder / "server").read_text() == "asked", "the server's end")
+
+
+HELPED = """
+from multiprocessing import resource_tracker, shared_memory
+
+def test_is_stopped_and_leaves_a_segment():
+    segment = shared_memory.SharedMemory(create=True, size=20 * MB)
+    Path("segment").write_text(segment.name)
+    subprocess.run(program("hog.py", "--mb", 400, "--seconds", 60))
+    segment.close()
+
+def test_helpers_live(): os.kill(resource_tracker._resource_tracker._pid, 0)
+"""
+
+
+def test_helpers_of_multiprocessing_are_spared_and_clean_up(suite):
+    outcome = suite.run_source(HELPED, "--mem-limit=250")
+    outcome.check(test_is_stopped_and_leaves_a_segment="failed", test_helpers_live="passed")
+    assert "left running" not in outcome.out
+    assert "KeyError" not in outcome.err
+    name = (suite.folder / "segment").read_text()
+    wait_for(lambda: not os.path.exists(f"/dev/shm/{name}"), "the end of the segment")
 
 
 def test_a_quiet_session_says_nothing_of_it(suite):

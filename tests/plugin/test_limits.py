@@ -389,7 +389,12 @@ def test_a_project_can_have_every_session_guarded(suite, env, table):
         (["--mem-test-limit=-5"], {}, "", "--mem-test-limit: expected a size"),
         (["--mem-limit=9", "--mem-report=x"], {}, "", "--mem-report: expected how many tests to show, such as 10, got"),
         (["--mem-limit=9", "--mem-action=stop"], {}, "", "--mem-action: expected fail or warn, got 'stop'"),
-        (["--mem-limit=9", "--mem-leftovers=x"], {}, "", "--mem-leftovers: expected report, kill or ignore, got 'x'"),
+        (
+            ["--mem-limit=9", "--mem-leftovers=x"],
+            {},
+            "",
+            "--mem-leftovers: expected report, kill, ignore or keep, got 'x'",
+        ),
         (["--mem-limit=9", "--mem-warn=20"], {}, "", "--mem-warn: the warn level of 20 MB is above the limit of 9 MB"),
         (
             ["--mem-limit=9"],

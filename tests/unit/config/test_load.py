@@ -370,7 +370,7 @@ WRONG_FILES = {
     "an action nobody knows": ('[tool.memguard.pytest]\naction = "stop"', "action: expected fail or warn, got 'stop'"),
     "a word nobody knows for leftovers": (
         "[tool.memguard.pytest]\nleftovers = true",
-        "leftovers: expected report, kill or ignore, got true",
+        "leftovers: expected report, kill, ignore or keep, got true",
     ),
     "a negative count": ("[tool.memguard.pytest]\nreport = -1", "report: expected how many tests to show, such as 10"),
     "a boolean as count": ("[tool.memguard.pytest]\nreport = true", "such as 10, got true"),
