@@ -109,10 +109,15 @@ def test_what_does_not_heed_it_is_killed_after_grace(suite):
     assert len(left(outcome)) == 1, outcome
 
 
+def run_alone(suite, *options):
+    """Run pytest, and let live what lives on."""
+    words = [sys.executable, "-m", "pytest", *options]
+    return subprocess.run(words, cwd=suite.folder, capture_output=True, text=True)
+
+
 def test_kept_it_is_named_and_outlives_the_session(suite):
     suite.write(ASKED + "\ndef test_note(): Path('pid').write_text(str(KEPT[0].pid))\n")
-    words = [sys.executable, "-m", "pytest", "--mem-limit=800", "--mem-leftovers=keep"]
-    run = subprocess.run(words, cwd=suite.folder, capture_output=True, text=True)
+    run = run_alone(suite, "--mem-limit=800", "--mem-leftovers=keep")
     assert run.returncode == 0, run
     assert "they are left alone (--mem-leftovers=keep)" in run.stdout
     os.kill(int((suite.folder / "pid").read_text()), signal.SIGTERM)
@@ -133,10 +138,12 @@ def test_helpers_live(): os.kill(resource_tracker._resource_tracker._pid, 0)
 
 
 def test_helpers_of_multiprocessing_are_spared_and_clean_up(suite):
-    outcome = suite.run_source(HELPED, "--mem-limit=250")
-    outcome.check(test_is_stopped_and_leaves_a_segment="failed", test_helpers_live="passed")
-    assert "left running" not in outcome.out
-    assert "KeyError" not in outcome.err
+    suite.write(HELPED)
+    run = run_alone(suite, "--mem-limit=250")
+    assert "1 failed, 1 passed" in run.stdout, run
+    assert "memory limit 250 MB (--mem-limit) passed" in run.stdout
+    assert "left running" not in run.stdout
+    assert "KeyError" not in run.stderr
     name = (suite.folder / "segment").read_text()
     wait_for(lambda: not os.path.exists(f"/dev/shm/{name}"), "the end of the segment")
 

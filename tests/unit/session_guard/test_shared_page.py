@@ -166,12 +166,19 @@ def test_any_sight_survives_the_way_back(numbers):
     theirs.close()
 
 
-def test_a_lift_is_told_beside_everything_else(ends):
+def test_orphans_that_have_ended_are_told_beside_everything_else(ends):
     ours, theirs = ends
     show(ours, TestState(1), b"name")
-    ours.note_lift(1 << 60)
-    assert theirs.lifted() == 1 << 60
+    theirs.tell(GuardState((1, 2, 3, 4, 5, 6, 7)))
+    ended = [(pid, pid % 2 == 0) for pid in range(1, shared_page.MOST_ENDED + 1)]
+    assert not ours.has_ended_orphans()
+    theirs.tell_ended(ended)
+    assert ours.has_ended_orphans()
+    assert ours.ended_orphans() == ended
     assert theirs.test_state().name == "name"
+    assert ours.guard_state().words() == (1, 2, 3, 4, 5, 6, 7)
+    theirs.tell_ended([])
+    assert ours.ended_orphans() == []
 
 
 def test_the_page_stays_when_its_descriptor_is_closed(ends):
