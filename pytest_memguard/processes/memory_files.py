@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import os
 
+from pytest_memguard.errors import printable
+
 from .model import HeldFile
 
 TYPE_CHECKING = False
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 BLOCK = 512  # bytes of st_blocks (stat(2))
 WORTH_COUNTING = 256 << 10  # bytes
+LONGEST = 80  # characters of a name
 MEMFD, DELETED = "/memfd:", " (deleted)"
 SEGMENT = "/SYSV"  # what the path of a segment begins with in maps; its inode is its number
 
@@ -46,11 +49,8 @@ class MemoryFiles:
         return list(files.values())
 
     def _add_open(self, member: Member, files: dict[tuple[int, int], HeldFile]) -> None:
-        folder = f"{self._root}/{member.pid}/fd"
-        try:
-            names = os.listdir(folder)
-        except OSError:  # gone, or another user's
-            return
+        folder = f"{self._home(member)}/fd"
+        names = _names(folder)
         on_tmpfs: dict[bytes, bool] | None = None
         for name in names:
             try:
@@ -71,7 +71,16 @@ class MemoryFiles:
                 continue
             if link.startswith(MEMFD) and facts.st_dev != self._device:  # of huge pages, which were reserved at boot
                 continue
-            files[key] = HeldFile(size, member, link.removesuffix(DELETED))
+            files[key] = HeldFile(size, member, printable(link.removesuffix(DELETED)[:LONGEST]))
+
+    def _home(self, member: Member) -> str:
+        """Return the folder of a process, or of a thread that is left where the first has ended."""
+        home = f"{self._root}/{member.pid}"
+        if not _names(f"{home}/fd"):
+            for thread in _names(f"{home}/task"):
+                if _names(f"{home}/task/{thread}/fd"):
+                    return f"{home}/task/{thread}"
+        return home
 
     def _mount_of(self, pid: int, name: str) -> bytes:
         text = _read(f"{self._root}/{pid}/fdinfo/{name}")
@@ -87,7 +96,7 @@ class MemoryFiles:
         return found
 
     def _add_maps(self, member: Member, files: dict[tuple[int, int], HeldFile]) -> None:
-        text = _read(f"{self._root}/{member.pid}/maps")
+        text = _read(f"{self._home(member)}/maps")
         for (device, inode), file in files.items():
             mark = b" %02x:%02x %d " % (os.major(device), os.minor(device), inode)
             at = text.find(mark)
@@ -127,6 +136,13 @@ def _device_of_memfds() -> int:
 
 def _by_age(member: Member) -> float:
     return member.started
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:  # gone, or another user's
+        return []
 
 
 def _read(path: str) -> bytes:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from pytest_memguard.errors import printable
+
 from .procfs import read_file
 
 MOST = 64  # mounts looked at, of which each takes 3 us: a node of Kubernetes has hundreds
@@ -26,5 +28,5 @@ def used(root: str = "/") -> dict[str, int]:
             facts = os.statvfs(place)
         except (OSError, ValueError):
             continue
-        found[os.fsdecode(place)] = (facts.f_blocks - facts.f_bfree) * facts.f_frsize
+        found[printable(os.fsdecode(place))] = (facts.f_blocks - facts.f_bfree) * facts.f_frsize
     return found

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 pytestmark = linux
 
 WRITER = """
-import mmap, os, sys
+import ctypes, mmap, os, sys, threading
 kind, limit = sys.argv[1], 1000
 if kind == "deleted":
     file = os.open("/dev/shm", os.O_RDWR | os.O_TMPFILE)
 else:
-    file = os.memfd_create("hog")
+    file = os.memfd_create("hog\\x1b[31m")
 if kind == "mapped and not touched":
     os.ftruncate(file, limit << 20)
     mapped = mmap.mmap(file, limit << 20)
@@ -31,11 +31,17 @@ if kind == "held by many":
     for _ in range(8):
         if os.fork() == 0:
             import time; time.sleep(60)
-with open("written", "w", 1) as note:
-    for count in range(1, limit + 1):
-        os.write(file, b"x" * (1 << 20))
-        note.seek(0)
-        note.write(f"{count:5}\\n")
+def write():
+    with open("written", "w", 1) as note:
+        for count in range(1, limit + 1):
+            os.write(file, b"x" * (1 << 20))
+            note.seek(0)
+            note.write(f"{count:5}\\n")
+    os._exit(0)
+if kind != "held by the thread that is left":
+    write()
+threading.Thread(target=write).start()
+ctypes.CDLL(None).pthread_exit(None)
 """
 SLICES = """
 import mmap, os, time
@@ -55,7 +61,9 @@ for child in children:
 """
 
 
-@pytest.mark.parametrize("kind", ["memfd", "deleted", "mapped and not touched", "held by many"])
+@pytest.mark.parametrize(
+    "kind", ["memfd", "deleted", "mapped and not touched", "held by many", "held by the thread that is left"]
+)
 def test_what_is_written_to_a_file_that_nobody_maps_is_stopped_at_the_limit_and_named(
     memguard: Memguard, kind: str
 ) -> None:
@@ -65,8 +73,8 @@ def test_what_is_written_to_a_file_that_nobody_maps_is_stopped_at_the_limit_and_
         assert result.status == 137
         written.append(int((memguard.folder / "written").read_text()))
     assert 120 <= written[-1] <= 205, written
-    what = "/dev/shm/#" if kind == "deleted" else "/memfd:hog"
-    assert re.search(rf"up to 1\d\d[\d.]* MB was in memory files that no process mapped, most in {what}", result.own)
+    what = "/dev/shm/#" if kind == "deleted" else r"/memfd:hog\\x1b\[31m"
+    assert re.search(rf"up to [\d.]+ MB was in memory files that no process mapped, most in {what}", result.own)
 
 
 def test_a_file_that_workers_map_in_parts_counts_once(memguard: Memguard) -> None:
