@@ -104,7 +104,10 @@ def _may_say(file: ConfigFile, name: str, value: object) -> bool:
     if file.is_trusted or not value or not BY_NAME[name].acts:
         return True
     folder = os.path.realpath(os.path.dirname(file.path))
-    return name == "log" and is_below(os.path.realpath(str(value)), folder)
+    try:
+        return name == "log" and is_below(os.path.realpath(str(value)), folder)
+    except UnicodeEncodeError:  # in this locale it is no path, and is told when it is opened
+        return True
 
 
 def _notices(

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pytest_memguard.processes.signals import Disposition
     from pytest_memguard.system.terminal import TerminalState
 
+_COERCED = ("C.UTF-8", "C.utf8", "UTF-8")
+
 
 class RunSpec:
     """What the foreground process hands to the guard process by forking it."""
@@ -68,12 +70,27 @@ def outer_lifelines() -> list[int]:
         return []
 
 
+def found_environment() -> dict[str, str]:
+    """Return the environment as we found it: in the C locale Python sets LC_CTYPE before it runs a line (PEP 538)."""
+    environ = dict(os.environ)
+    if environ.get("LC_CTYPE") in _COERCED and not environ.get("LC_ALL"):
+        try:
+            with open("/proc/self/environ", "rb") as file:
+                found = [entry[9:] for entry in file.read().split(b"\0") if entry.startswith(b"LC_CTYPE=")]
+        except OSError:  # macOS
+            return environ
+        del environ["LC_CTYPE"]
+        if found:
+            environ["LC_CTYPE"] = os.fsdecode(found[0])
+    return environ
+
+
 def command_environment(cookie: str, socket_path: str) -> dict[str, str]:
     """Return the command's environment; a guard inside a guard keeps the outer cookie, too.
 
     At `socket_path` a pytest inside the run will find this guard.
     """
-    environ = dict(os.environ)
+    environ = found_environment()
     outer = environ.get(COOKIE)
     environ[COOKIE] = f"{outer},{cookie}" if outer else cookie
     environ.pop(LIFELINE, None)

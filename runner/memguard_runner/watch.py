@@ -22,6 +22,7 @@ from pytest_memguard.processes import signals
 from pytest_memguard.system.terminal import find, is_piped
 
 from . import exit_status
+from .run_spec import found_environment
 from .watch_brake import Brake
 
 TYPE_CHECKING = False
@@ -184,7 +185,7 @@ def _start(options: Options, lifeline: int, give_back: Callable[[], object]) -> 
     # By its path: with -m the folder that is watched would come first on sys.path, and its select.py before ours.
     program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
     words = [sys.executable, program, *options.words_for_one_run()]
-    environ = {**os.environ, LIFELINE: str(lifeline)}
+    environ = {**found_environment(), LIFELINE: str(lifeline)}
     # It takes no lock that another thread may hold, and the threads here are not Python's.
     return subprocess.Popen(words, env=environ, pass_fds=(lifeline,), preexec_fn=give_back)  # noqa: PLW1509
 

@@ -126,6 +126,17 @@ def test_a_script_without_a_first_line_for_the_kernel_runs_under_the_shell(memgu
         assert (result.status, result.out, result.err) == (7, "first word|*|2\n", "")
 
 
+@linux
+@pytest.mark.parametrize("given", [{}, {"LC_CTYPE": "C.UTF-8"}, {"LC_CTYPE": "POSIX", "LANG": "de_DE.UTF-8"}])
+def test_the_command_finds_the_locale_as_it_was_though_python_changes_it(
+    memguard: Memguard, given: dict[str, str]
+) -> None:
+    env: dict[str, str | None] = dict.fromkeys(("LANG", "LC_ALL", "LC_CTYPE", "PYTHONCOERCECLOCALE", "PYTHONUTF8"))
+    result = memguard.run("/usr/bin/env", env={**env, **given})
+    found = dict(line.split("=", 1) for line in result.out.splitlines() if line.startswith(("LANG=", "LC_")))
+    assert found == given
+
+
 def test_words_and_folder_and_environment_reach_the_command_as_they_are(memguard: Memguard) -> None:
     code = "import os, sys; print(sys.argv[1:], os.getcwd() == os.environ['PWD'], os.environ['WORD'])"
     words = ["", "two words", "-v", "--help", "*", "$HOME", "line\nbreak", "ä", "--"]
