@@ -75,18 +75,15 @@ def chart(run: RunFacts, width: int, height: int = 10, glyphs: Glyphs = UNICODE)
 
 def column_heights(points: Sequence[Point], columns: int, end: float) -> list[int]:
     """Return the most that was held in each of `columns` equal spans; what was held last where there is no snapshot."""
-    heights: list[int | None] = [None] * columns
+    highest: dict[int, int] = {}
     for point in points:
         place = _column(point.elapsed, columns, end)
-        before = heights[place]
-        heights[place] = point.total if before is None else max(before, point.total)
-    last = 0
-    filled = []
-    final = _column(points[-1].elapsed, columns, end) if points else -1
-    for place, size in enumerate(heights):
-        last = size if size is not None else (last if place <= final else 0)
-        filled.append(last)
-    return filled
+        highest[place] = max(highest.get(place, 0), point.total)
+    final = max(highest, default=-1)
+    filled = [0]
+    for place in range(columns):
+        filled.append(highest.get(place, filled[-1] if place <= final else 0))
+    return filled[1:]
 
 
 def sparkline(heights: Sequence[int], top: int, glyphs: Glyphs = UNICODE) -> str:

@@ -13,7 +13,7 @@ quarter is warm-up: a program that loads its modules grows, too. For the rest:
 from __future__ import annotations
 
 from enum import Enum
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_memguard import events
@@ -243,12 +243,8 @@ def _leaks(points: Sequence[Point], tail: Sequence[_Span], slope: Trend, grown: 
 
 def _never_fell(tail: Sequence[_Span], grown: float) -> bool:
     """Whether it went up only, which is evidence of its own: a staircase has too few steps for an interval."""
-    highest = 0.0
-    for span in tail:
-        highest = max(highest, span.middle)
-        if highest - span.middle > FELL_BACK * grown:
-            return False
-    return True
+    highest = accumulate((span.middle for span in tail), max)
+    return all(high - span.middle <= FELL_BACK * grown for high, span in zip(highest, tail, strict=True))
 
 
 def _troughs_rise(points: Sequence[Point], tail: Sequence[_Span]) -> bool:
@@ -263,18 +259,13 @@ def _troughs_rise(points: Sequence[Point], tail: Sequence[_Span]) -> bool:
     return found is not None and found.low > 0
 
 
-def _halves(tail: Sequence[_Span]) -> tuple[float, float]:
-    """Return by how much it grew in the first and in the second half."""
-    width = max(1, len(tail) // 6)
-    middle = len(tail) // 2
-    places = (tail[:width], tail[middle - width // 2 : middle - width // 2 + width], tail[-width:])
-    first, between, last = (median([span.middle for span in place]) for place in places)
-    return between - first, last - between
-
-
 def _flattens(tail: Sequence[_Span]) -> bool:
-    first, second = _halves(tail)
-    return second < STILL_GROWING * first
+    """Return whether it grew much less in the second half than in the first."""
+    width = max(1, len(tail) // 6)
+    begin = len(tail) // 2 - width // 2
+    places = (tail[:width], tail[begin : begin + width], tail[-width:])
+    first, between, last = (median([span.middle for span in place]) for place in places)
+    return last - between < STILL_GROWING * (between - first)
 
 
 def _steps(tail: Sequence[_Span]) -> int:

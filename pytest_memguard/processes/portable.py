@@ -151,7 +151,10 @@ class PortableReader:
         """Read every member's memory once. See `Reader.refresh`; swap of single members is not known, and stays 0."""
         total = growth = 0
         gone: list[Member] = []
-        asks_all = self._is_time_to_ask()
+        now = time.monotonic()
+        asks_all = now - self._identity_looked >= IDENTITY_LOOK
+        if asks_all:
+            self._identity_looked = now
         for member in members:
             before = member.resident
             try:
@@ -173,13 +176,6 @@ class PortableReader:
                 pass  # alive, but its figures cannot be read (no permission, no free descriptor): keep the last ones
             total += member.resident
         return total, growth, gone
-
-    def _is_time_to_ask(self) -> bool:
-        now = time.monotonic()
-        if now - self._identity_looked < IDENTITY_LOOK:
-            return False
-        self._identity_looked = now
-        return True
 
     def _read_memory(self, member: Member, handle: psutil.Process) -> None:
         """Read the member's memory. Raises what psutil raises."""

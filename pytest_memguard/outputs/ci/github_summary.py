@@ -95,10 +95,9 @@ def spread(points: Sequence[tuple[float, int]], most: int) -> list[int]:
     xychart places its values at equal distances, whatever the times were.
     """
     start, end = points[0][0], points[-1][0]
-    width = (end - start) / (most - 1)
     heights = [-1] * most
     for time, amount in points:
-        part = min(most - 1, round((time - start) / width))
+        part = min(most - 1, round((time - start) / (end - start) * (most - 1)))
         heights[part] = max(heights[part], amount)
     known = [part for part, height in enumerate(heights) if height >= 0]
     before = 0

@@ -37,23 +37,15 @@ _ENDS = {
     events.SIGNAL: "a command was ended by a signal",
 }
 
+_SAME = ("event", "title", "text", "command", "verdict", "process", "test", "log", "directory", "host")
 _VARIABLES = {
-    "EVENT": "event",
-    "TITLE": "title",
-    "TEXT": "text",
-    "COMMAND": "command",
-    "VERDICT": "verdict",
+    **{name.upper(): name for name in _SAME},
     "STATUS": "exitStatus",
+    "SECONDS": "elapsedSeconds",
     "USED_MB": "memoryMB",
     "PEAK_MB": "peakMB",
     "LIMIT_MB": "thresholdMB",
     "AVAILABLE_MB": "availableMB",
-    "SECONDS": "elapsedSeconds",
-    "PROCESS": "process",
-    "TEST": "test",
-    "LOG": "log",
-    "DIRECTORY": "directory",
-    "HOST": "host",
 }
 
 

@@ -81,8 +81,9 @@ def _footprint(context: CheckContext) -> list[Finding]:
 
 
 def _access(_context: CheckContext) -> list[Finding]:
-    options = _mount_options("/proc") if LINUX else []
-    hidden = next((word for word in options if word.startswith("hidepid=")), "")
+    mounts = [line.split() for line in procfs.read_file("/proc/self/mounts").decode(errors="replace").splitlines()]
+    options = next((fields[3] for fields in reversed(mounts) if len(fields) > 3 and fields[1] == "/proc"), "")
+    hidden = next((word for word in options.split(",") if word.startswith("hidepid=")), "")
     if hidden and hidden not in ("hidepid=0", "hidepid=off"):
         text = f"/proc is mounted with {hidden}: other users' processes are hidden"
         cure = "that is harmless unless your command changes its user (sudo): run memguard-test as that user then"
@@ -163,16 +164,6 @@ def _score(_context: CheckContext) -> list[Finding]:
         return [ok("oom_score_adj", f"{before} already: the kernel's OOM killer would take the command first")]
     text = "cannot be raised: when the machine runs short, the kernel may take another program than the command"
     return [note("oom_score_adj", text, "it needs a writable /proc; in a container, ask who set it up")]
-
-
-def _mount_options(folder: str) -> list[str]:
-    """Return the options that a folder is mounted with (mount(8)); the last mount counts."""
-    options: list[str] = []
-    for line in procfs.read_file("/proc/self/mounts").decode(errors="replace").splitlines():
-        fields = line.split()
-        if len(fields) > 3 and fields[1] == folder:
-            options = fields[3].split(",")
-    return options
 
 
 CHECKS = (
