@@ -207,7 +207,7 @@ def _size_on_this_machine(
         size = parse_size(value, total=lambda: memory.usable_memory(root))  # type: ignore[arg-type]
     except (ValueError, ReadError) as error:
         raise UsageError(f"{place}: {error}, got {quote(value)}") from None
-    notes[name] = f"{str(value).strip()} of {memory.usable_memory_source(root)}"
+    notes[name] = f"{str(value).strip()} of {memory.usable_memory(root).source}"
     return size
 
 

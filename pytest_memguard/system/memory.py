@@ -47,11 +47,6 @@ def usable_memory(root: str = "/") -> Limit:
     return Limit(physical, PHYSICAL)
 
 
-def usable_memory_source(root: str = "/") -> str:
-    """Return what bounds `usable_memory`."""
-    return usable_memory(root).source
-
-
 def physical_memory(root: str = "/") -> int:
     """Return the machine's memory in bytes (`MemTotal`, else sysconf(3)). Raises ReadError when it is not known."""
     total = procfs.meminfo(root, b"MemTotal").get(b"MemTotal")

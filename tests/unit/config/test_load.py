@@ -240,7 +240,7 @@ def test_every_option_is_understood_as_it_was_typed(load, tmp_path):
 def test_a_limit_in_percent_is_of_the_usable_memory(load):
     chosen = load(options={"limit": "50%"})
     assert chosen.limit == memory.usable_memory() // 2
-    assert chosen.note("limit") == f"50% of {memory.usable_memory_source()}"
+    assert chosen.note("limit") == f"50% of {memory.usable_memory().source}"
 
 
 def test_the_warn_level_follows_the_limit(load):

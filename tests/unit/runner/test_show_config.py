@@ -50,7 +50,7 @@ def test_every_value_names_its_source(tmp_path):
     options = {"limit": "50%", "profile": "ci", "_spelling": {"limit": "-t"}}
     environ = {"MEMGUARD_VERBOSE": "1", "MEMGUARD_READER": "portable"}
     table = rows(format_settings(load_settings(["make"], options, environ, str(tmp_path)), environ))
-    assert table["limit"][1] == f"-t (50% of {memory.usable_memory_source()})"
+    assert table["limit"][1] == f"-t (50% of {memory.usable_memory().source})"
     assert table["grace"] == ("90 s", "pyproject.toml [tool.memguard.profiles.ci] grace")
     assert table["verbose"] == ("true", "MEMGUARD_VERBOSE")
     assert table["profile"] == ("ci", "--profile")

@@ -30,14 +30,14 @@ def write(root, path, content):
 
 def test_without_a_control_group_it_is_the_physical_memory(root):
     assert memory.usable_memory(str(root)) == 16 * GB
-    assert memory.usable_memory_source(str(root)) == "physical memory"
+    assert memory.usable_memory(str(root)).source == "physical memory"
 
 
 def test_the_limit_of_the_own_control_group_counts(root):
     write(root, "proc/self/cgroup", "0::/user.slice/job\n")
     write(root, "sys/fs/cgroup/user.slice/job/memory.max", f"{2 * GB}\n")
     assert memory.usable_memory(str(root)) == 2 * GB
-    assert memory.usable_memory_source(str(root)) == "the control group's limit"
+    assert memory.usable_memory(str(root)).source == "the control group's limit"
 
 
 def test_the_smallest_limit_on_the_way_up_counts(root):
@@ -52,7 +52,7 @@ def test_a_limit_above_the_physical_memory_does_not_count(root):
     write(root, "proc/self/cgroup", "0::/a\n")
     write(root, "sys/fs/cgroup/a/memory.max", f"{64 * GB}\n")
     assert memory.usable_memory(str(root)) == 16 * GB
-    assert memory.usable_memory_source(str(root)) == "physical memory"
+    assert memory.usable_memory(str(root)).source == "physical memory"
 
 
 def test_inside_a_container_the_top_of_the_mounted_tree_counts(root):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_memguard.config.files import prefix_of
 from pytest_memguard.errors import UsageError, printable
 
-from .file import loads, parse
+from .file import parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -95,6 +95,6 @@ def _headers(lines: list[str]) -> list[int]:
 
 def _reads_as(text: str, wanted: dict[str, Any]) -> bool:
     try:
-        return loads(text) == wanted
-    except ValueError:
+        return parse("", text) == wanted
+    except UsageError:
         return False

@@ -71,21 +71,14 @@ def read(path: str) -> str:
     return text
 
 
-def loads(text: str) -> dict[str, Any]:
-    """Return what a text says as TOML. Raises ValueError."""
-    try:
-        document: dict[str, Any] = tomllib.loads(text)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    return document
-
-
 def parse(path: str, text: str) -> dict[str, Any]:
     """Return what a text says as TOML. Raises UsageError, naming `path`."""
     try:
-        return loads(text)
-    except ValueError as error:
-        raise UsageError(f"{printable(path)}: not valid TOML: {printable(str(error))}; correct it first") from None
+        document: dict[str, Any] = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else printable(str(error))
+        raise UsageError(f"{printable(path)}: not valid TOML: {reason}; correct it first") from None
+    return document
 
 
 def check(path: str, text: str, commands: Sequence[Sequence[str]] = ((),)) -> list[int]:

@@ -73,10 +73,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _examine_all(context: CheckContext, *, self_test: bool) -> Iterator[tuple[str, list[Finding]]]:
     for group, checks in GROUPS.items():
-        found: list[Finding] = []
-        for check in checks:
-            found += examine(check, context)
-        yield group, found
+        yield group, [finding for check in checks for finding in examine(check, context)]
     if self_test:
         yield "Self-test", _self_test(context)
 

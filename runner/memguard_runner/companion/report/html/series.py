@@ -60,19 +60,16 @@ def picture(run: RunFacts, most: int) -> Picture:
     held = held_by(points)
     groups = choose(held)
     columns = thin(points, held, groups, most)
-    shown = [held[index] for index in columns]
-    totals = tuple(points[index].total for index in columns)
-    series = tuple(_series(group, shown) for group in groups)
+    drawn, moments = [points[index] for index in columns], [held[index] for index in columns]
     own = frozenset(process for group in groups for process in group)
-    rest = tuple(_unnamed(points[index], held[index], own) for index in columns)
     return Picture(
-        columns=tuple(points[index] for index in columns),
-        times=tuple(points[index].elapsed for index in columns),
-        totals=totals,
-        series=series,
-        rest=rest,
-        marks=tuple(_marks([points[index] for index in columns])),
-        looks=frozenset(column for column, index in enumerate(columns) if points[index].event == LOOK),
+        columns=tuple(drawn),
+        times=tuple(point.elapsed for point in drawn),
+        totals=tuple(point.total for point in drawn),
+        series=tuple(_series(group, moments) for group in groups),
+        rest=tuple(_unnamed(point, moment, own) for point, moment in zip(drawn, moments, strict=True)),
+        marks=tuple(_marks(drawn)),
+        looks=frozenset(column for column, point in enumerate(drawn) if point.event == LOOK),
     )
 
 
