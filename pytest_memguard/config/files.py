@@ -76,6 +76,14 @@ def is_below(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
+def real_path(path: str) -> str:
+    """Return where a path leads; what the locale has no bytes for leads nowhere, and nobody can open it."""
+    try:
+        return os.path.realpath(path)
+    except ValueError:
+        return path
+
+
 def _upwards(directory: str) -> Iterator[str]:
     """Yield a folder (absolute) and those above it."""
     while True:
@@ -101,9 +109,9 @@ def _project(
     from .tables import check_file  # late: the command's start (1 ms, and few files are for us)
 
     folder = os.path.dirname(path)
-    real = os.path.realpath(folder)
+    real = real_path(folder)
     trusted = users.trusted if users is not None else ()
-    is_trusted = any([is_below(real, os.path.realpath(user_folders.expand_home(each, environ))) for each in trusted])
+    is_trusted = any([is_below(real, real_path(user_folders.expand_home(each, environ))) for each in trusted])
     if not is_trusted:
         _refuse_others(path, owners, f"make it yours (chown), remove it, or {how_to_trust(folder, environ)}")
     config = check_file(path, prefix, table, is_trusted=is_trusted)

@@ -17,7 +17,7 @@ from pytest_memguard.errors import ReadError, UsageError, printable, quote
 from pytest_memguard.units import format_size, parse_size
 
 from .environment import PROFILE_VARIABLE, read_environment
-from .files import MEMGUARD, NOWHERE, PYPROJECT, find_files, how_to_trust, is_below
+from .files import MEMGUARD, NOWHERE, PYPROJECT, find_files, how_to_trust, is_below, real_path
 from .settings import BY_NAME, RUNNER, SETTINGS, Settings
 
 TYPE_CHECKING = False
@@ -89,6 +89,8 @@ def load_settings(
     sources["config_file"] = "none found" if project is None else f"nearest {MEMGUARD}"
     if project is not None and project.prefix:
         sources["config_file"] = f"nearest with a [{project.prefix}] table"
+    if project is not None and project.is_trusted:
+        sources["config_file"] += ", trusted"
     values["user_file"] = users.path if users is not None else None
     sources["user_file"] = "yours, for all projects" if users is not None else "none found"
     return Settings(values, sources, notes, _notices(project, without_effect, environ) if project is not None else ())
@@ -103,11 +105,7 @@ def _may_say(file: ConfigFile, name: str, value: object) -> bool:
     """Return whether a file may say this; a log is written inside of the project, wherever links and `..` lead."""
     if file.is_trusted or not value or not BY_NAME[name].acts:
         return True
-    folder = os.path.realpath(os.path.dirname(file.path))
-    try:
-        return name == "log" and is_below(os.path.realpath(str(value)), folder)
-    except UnicodeEncodeError:  # in this locale it is no path, and is told when it is opened
-        return True
+    return name == "log" and is_below(real_path(str(value)), real_path(os.path.dirname(file.path)))
 
 
 def _notices(

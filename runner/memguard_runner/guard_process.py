@@ -78,6 +78,7 @@ def _fail(spec: RunSpec, pid: int, error: BaseException) -> int:
         kill_the_tree(spec)
     except Exception:  # the reader, which finds the others, may be what failed
         _kill_the_command(spec, pid)
+    spec.give_terminal_back()
     if isinstance(error, MemguardError):
         _complain(str(error))
     else:

@@ -22,8 +22,7 @@ def tell_and_kill(spec: RunSpec, number: int) -> None:
 
     killed = kill_the_tree(spec)
     console = Console()
-    if spec.terminal_state is not None:
-        spec.terminal_state.give_back(Console(spec.terminal_state.descriptor).write)
+    spec.give_terminal_back()
     if spec.settings.verbose and console.is_terminal():
         from pytest_memguard.outputs.status_line import release_terminal  # late: the guard's memory
 

@@ -54,6 +54,13 @@ class RunSpec:
         folder = find_folder(self.cookie)
         self.socket_path = f"{folder}/guard" if folder else ""
 
+    def give_terminal_back(self) -> None:
+        """Put the terminal back as it was found: who changed it was ended."""
+        if self.terminal_state is not None:
+            from pytest_memguard.outputs.console import Console  # late: the command's start
+
+            self.terminal_state.give_back(Console(self.terminal_state.descriptor).write)
+
 
 def _open_pid_list() -> PidList:
     from pytest_memguard.processes.pid_list import PidList  # late: the command's start (not of use beside a subreaper)

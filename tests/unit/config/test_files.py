@@ -236,6 +236,7 @@ def test_everything_holds_in_a_project_that_the_user_trusts(places, trusted):
     chosen = places.load()
     assert (chosen.notify_command, chosen.notify_urls) == ("touch /tmp/x", ("json://evil.example",))
     assert chosen.log == f"{places.project}/../out.log"
+    assert chosen.source("config_file") == "nearest memguard.toml, trusted"
     assert chosen.notices() == ()
 
 
