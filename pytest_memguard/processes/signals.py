@@ -40,9 +40,6 @@ SIGTTIN = int(_signal.SIGTTIN)
 SIGTTOU = int(_signal.SIGTTOU)
 SIGURG = int(_signal.SIGURG)
 
-PASSED_ON = (SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2)
-"""What the runner hands on to the command, as timeout(1) does."""
-
 signal = _signal.signal
 alarm = _signal.alarm
 getsignal = _signal.getsignal
