@@ -128,7 +128,9 @@ class Assembly:
         for place, size in tmpfs.used().items():
             grown = size - self._tmpfs_before.get(place, size)
             if grown > WORTH_A_NOTE:
-                notes.append(f"{place} grew by {format_size(grown)} meanwhile: files that stay, held by no process")
+                notes.append(
+                    f"{place} grew by {format_size(grown)} meanwhile: files that stay, held by no process of this run"
+                )
         if self.guard.clients:
             names = ", ".join(sorted(self.guard.clients))
             notes.append(f"{names} ran here: what such a service starts (containers, models) is not counted")

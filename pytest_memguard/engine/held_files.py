@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pytest_memguard.processes.model import HeldFile, Member, Reader
 
 WORTH_LOOKING = 0.01  # of the limit, by which the machine's shared memory has grown or shrunk
+MOST = 32 << 20  # bytes: tests may have limits of their own where the session has none
 LEAST = 1 << 20  # bytes; ... but half of what is left below the limit is worth it, if it is as much
 NEW_MOST = 1.01  # described anew when it is 1 % more
 REST = 4  # times as long as a look took that found nothing of ours: at most 1/5 of the time
@@ -48,7 +49,7 @@ class HeldFiles:
         self.unexplained = max(0, changed)
         self._gone = max(0, -changed)
         is_known = all([members.get(file.holder.pid) is file.holder for file in self._files])
-        if not is_known or abs(changed) > max(LEAST, min(WORTH_LOOKING * limit, room / 2)):
+        if not is_known or abs(changed) > max(LEAST, min(WORTH_LOOKING * limit, MOST, room / 2)):
             now = time.monotonic()
             if now >= self._rests_until:
                 before = self.total

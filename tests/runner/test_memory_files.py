@@ -93,7 +93,9 @@ def test_what_stays_in_a_tmpfs_is_told_at_the_end_and_in_log_and_report(memguard
         result = memguard.run("-v", "-l", "log", "-t", 200, *python(code, path))
     finally:
         os.unlink(path)
-    told = re.findall(r"/dev/shm grew by \d\d[\d.]* MB meanwhile: files that stay, held by no process", result.own)
+    told = re.findall(
+        r"/dev/shm grew by \d\d[\d.]* MB meanwhile: files that stay, held by no process of this run", result.own
+    )
     assert told
     assert json.loads((memguard.folder / "log").read_text().splitlines()[-1])["notes"] == told
     words = [sys.executable, "-m", "memguard_runner.companion", "report", "log"]
