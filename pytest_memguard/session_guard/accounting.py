@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pytest_memguard.breach import BLOCK, TEST
 
-from .escalation import Contribution
+from .blame import Contribution
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
-"""Whose fault a breach is, and just enough force. Pure: figures in, a decision out, no process in sight.
+"""Just enough force against the test that is to blame (see `blame`). Pure: figures in, a decision out.
 
-Weakest first, for the test that grew most since it started:
+Weakest first:
 
     FREE ----> KILL_SUBPROCESSES          their memory is enough, or most of the growth: they end, pytest lives on
       |
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from .blame import Contribution
 
 FREE = "free"
 WAITING = "waiting"  # its subprocesses were killed: it gets `grace` seconds to notice
@@ -39,29 +39,6 @@ STRIKES = 3  # answers to a machine that is short, and still is after them: then
 WORTH_ASKING_FOR = 16 << 20  # bytes: a test that added less has nothing that would help a machine that is short
 OFTEN_UNTOUCHED = 256 << 20  # bytes: stacks of threads and buffers of libraries, reserved and hardly used
 ROOM_FACTOR = 4  # what a process may still fill is let be only where the machine has so many times as much to spare
-
-
-class Contribution:
-    """What one pytest process and its test hold, in bytes: growth since the test began, apart for subprocesses."""
-
-    __slots__ = ("held", "own_growth", "subprocess_growth", "subprocesses")
-
-    def __init__(self, *, held: int, own_growth: int, subprocess_growth: int, subprocesses: int) -> None:
-        """`subprocesses` is what would be back if they were killed: all that the test started or made grow."""
-        self.held = held
-        self.own_growth = own_growth
-        self.subprocess_growth = subprocess_growth
-        self.subprocesses = subprocesses
-
-    @property
-    def growth(self) -> int:
-        """What the test added."""
-        return max(0, self.own_growth) + max(0, self.subprocess_growth)
-
-
-def at_fault(contributions: Sequence[Contribution]) -> int:
-    """Return the index of the one whose test grew most; where none grew, of the one that holds most."""
-    return max(range(len(contributions)), key=lambda index: (contributions[index].growth, contributions[index].held))
 
 
 def should_kill_subprocesses(contribution: Contribution, excess: int) -> bool:

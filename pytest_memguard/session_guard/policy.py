@@ -10,7 +10,7 @@ from pytest_memguard.breach import SESSION
 from pytest_memguard.processes.model import ENDED
 from pytest_memguard.units import UNLIMITED
 
-from . import escalation, shared_page
+from . import blame, escalation, shared_page
 from .ended_orphans import EndedOrphans
 
 TYPE_CHECKING = False
@@ -146,7 +146,7 @@ class PytestPolicy:
         broke_out = [each for each in processes if each.step.state in acted and each.accounting.held() > each.ceiling]
         processes = broke_out or [each for each in processes if each.step.state not in acted] or processes
         contributions = [process.accounting.contribution() for process in processes]
-        process = processes[escalation.at_fault(contributions)]
+        process = processes[blame.at_fault(contributions)]
         others = self._ownership.held_by_others()
         if others > max([max(each.growth, each.held) for each in contributions]):
             return False
