@@ -129,8 +129,20 @@ class ScopedFixtures:
         """Note what fixtures of wider scope keep."""
         if request.scope == "function":
             return (yield)
+        name = ""  # one that failed keeps nothing
         self.session.begin_fixture()
         try:
-            return (yield)
+            result = yield
+            name = _name_of(fixturedef)
         finally:
-            self.session.end_fixture(f"{fixturedef.argname} ({request.scope})")
+            self.session.end_fixture(name)
+        return result
+
+    def pytest_fixture_post_finalizer(self, fixturedef: pytest.FixtureDef[Any]) -> None:
+        """Note that a fixture keeps nothing any more."""
+        if fixturedef.scope != "function":
+            self.session.fixtures.kept.pop(_name_of(fixturedef), None)
+
+
+def _name_of(fixturedef: pytest.FixtureDef[Any]) -> str:
+    return f"{fixturedef.argname} ({fixturedef.scope})"

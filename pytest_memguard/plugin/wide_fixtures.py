@@ -40,12 +40,12 @@ class WideFixtures:
         self._open.append((self._now(), self._memory.held, sum(self.of_test.values())))
 
     def end(self, name: str) -> None:
-        """Note that it is there."""
+        """Note that it is there; "" for one that failed."""
         began, held, kept_before = self._open.pop()
         self.times.append((began, self._now()))
         self.peak = max(self.peak, self._memory.so_far())
         kept = self._memory.begin() - held - sum(self.of_test.values()) + kept_before  # without those it asked for
-        if kept >= MB:
+        if name and kept >= MB:
             self.kept[name] = self.of_test[name] = kept
 
     def are_set_up(self) -> bool:

@@ -150,11 +150,22 @@ def test_what_a_fixture_of_wider_scope_keeps_is_not_the_first_tests(suite, optio
             request.getfixturevalue("late")
         @pytest.fixture(scope="module")
         def late(): return fill(40)
+        class TestIn:
+            @pytest.fixture(scope="class")
+            def torn_down(self): return fill(15)
+            def test_it(self, torn_down): pass
+
+        @pytest.fixture(scope="module")
+        def broken():
+            kept = fill(20)
+            raise ValueError
+
+        def test_broken(broken): pass
         def test_leaks(data): fill(400)
         """
     )
     outcome = suite.run("--mem-limit=800", "--mem-test-limit=50", "--mem-report", *options)
-    outcome.check(test_first="passed", test_asks_late="passed", test_leaks="failed")
+    outcome.check(test_first="passed", test_asks_late="passed", test_broken="error", test_leaks="failed")
     assert outcome["test_first"].megabytes("memguard_added_mb") < 35
     assert 44 < outcome["test_asks_late"].megabytes("memguard_added_mb") < 55
     kept = re.findall(r"^ *([\d.]+) MB +kept by fixture (.*)$", outcome.out, re.MULTILINE)
@@ -162,6 +173,7 @@ def test_what_a_fixture_of_wider_scope_keeps_is_not_the_first_tests(suite, optio
         "data (module), set up for test_it.py::test_first",
         "late (module), set up for test_it.py::test_asks_late",
         "rows (session), set up for test_it.py::test_first",
+        "torn_down (class), set up for test_it.py::TestIn::test_it",
     ]
     assert 69 < float(kept[0][0]) < 85
     told = re.findall(r"^kept by fixture (\w+ \(\w+\)): ", outcome["test_leaks"].text, re.MULTILINE)
