@@ -11,6 +11,7 @@ import fcntl
 import os
 import struct
 import sys
+from select import POLLIN, poll
 from zlib import crc32
 
 from pytest_memguard.environ import PLAN
@@ -37,6 +38,8 @@ else:
 
 PATIENCE = 60  # seconds for an answer; a look takes milliseconds, on a machine that is thrashing far more
 RECEIVED_AT_ONCE = 4096  # bytes; more is a memory mapping of its own, which a data limit may refuse
+_CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)  # Linux
+_TWO = struct.Struct("2i")
 LISTENING = 3  # the descriptor under which the guard process finds its socket
 CONNECTING = 5.0
 _CODE = "import sys; sys.path.extend(sys.argv[2:]); from pytest_memguard.session_guard.main import main; main()"
@@ -48,6 +51,52 @@ class ConnectionLost(Exception):  # noqa: N818 - it reads as what happened
 
 class OtherVersion(ConnectionLost):
     """The guard is of another version of memguard, and does not take this process in; the text says so to the user."""
+
+
+class _Pipes:
+    """The ends of two pipes, one for what the guard answers and one for what it is asked."""
+
+    def __init__(self, answers: int, questions: int) -> None:
+        self._answers = answers
+        self._questions = questions
+        # A test may replace those of `os`.
+        self._fstat, self._read, self._write, self._close = os.fstat, os.read, os.write, os.close
+        self._identities = self._identify()
+        self._poll = poll()
+        self._poll.register(answers, POLLIN)
+        self._poll.register(questions, 0)  # told of errors
+
+    def are_up(self) -> bool:
+        """Return whether they are still ours and the guard has the other ends, for 3 us; nothing is to be read."""
+        try:
+            return self._identify() == self._identities and not self._poll.poll(0)
+        except OSError:
+            return False
+
+    def write(self, data: bytes) -> None:
+        """Write all of it. Raises OSError."""
+        while data:
+            data = data[self._write(self._questions, data) :]
+
+    def read(self) -> bytes:
+        """Return what was answered; b"" when nothing comes any more. Raises OSError."""
+        return self._read(self._answers, RECEIVED_AT_ONCE) if self._poll.poll(PATIENCE * 1000) else b""
+
+    def close(self) -> None:
+        """Close those that are still ours."""
+        for descriptor, identity in zip((self._answers, self._questions), self._identities, strict=True):
+            try:
+                if self._identity(descriptor) == identity:
+                    self._close(descriptor)
+            except OSError:
+                pass
+
+    def _identify(self) -> list[tuple[int, int]]:
+        return [self._identity(self._answers), self._identity(self._questions)]
+
+    def _identity(self, descriptor: int) -> tuple[int, int]:
+        facts = self._fstat(descriptor)
+        return facts.st_dev, facts.st_ino
 
 
 class Connection:
@@ -62,11 +111,11 @@ class Connection:
         self._plan = plan
         self._page = page
         self.hello = hello
-        self._socket: socket.socket | None = None
-        self._identity: tuple[int, int] | None = None
+        self._socket: socket.socket | None = None  # only until hello is answered
+        self._pipes: _Pipes | None = None
         self._buffer = b""
         self._starter = 0  # the process that forks the guard and ends
-        self._fstat, self._waitpid = os.fstat, os.waitpid  # a test may replace those of `os`
+        self._waitpid = os.waitpid  # a test may replace that of `os`
 
     def join(self, path: str) -> None:
         """Say hello to a guard that listens at `path`. Raises OSError when nobody does."""
@@ -79,12 +128,9 @@ class Connection:
         except OSError:
             fresh.close()
             raise
-        self._socket = socket.socket(fileno=move_up(fresh.detach()))
-        # Not settimeout(): with it Python waits even where MSG_DONTWAIT is asked for.
-        self._socket.setblocking(True)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", PATIENCE, 0))
-        facts = self._fstat(self._socket.fileno())
-        self._identity = facts.st_dev, facts.st_ino
+        fresh.settimeout(PATIENCE)
+        self._close_socket()
+        self._socket = fresh
 
     def find_or_start(self) -> None:
         """Join the guard of this session on this host; start it if there is none. Raises MemguardError, OSError."""
@@ -113,75 +159,69 @@ class Connection:
     def wait_for_guard(self) -> protocol.GuardFacts:
         """Wait for the answer to hello. Raises ConnectionLost, OtherVersion."""
         if self.guard is None:
-            self.guard = self._receive(protocol.GuardFacts)
+            self.guard = self._receive_facts()
             self._reap_starter()
         return self.guard
 
     def ask(self, operation: protocol.Operation, kind: type[Answer]) -> Answer:
         """Ask the guard, and return its answer, which is of this kind. Raises ConnectionLost."""
         self.wait_for_guard()
-        if not self.is_up():
+        pipes = self._pipes
+        if pipes is None or not pipes.are_up():
             raise ConnectionLost("the connection to the guard was closed")
-        assert self._socket is not None
         try:
-            self._socket.sendall(encode(operation.to_json()))
-            return self._receive(kind)
+            pipes.write(encode(operation.to_json()))
+            while b"\n" not in self._buffer:
+                data = pipes.read()
+                if not data:
+                    raise ConnectionLost("the guard process has ended, or does not answer")
+                self._buffer += data
         except OSError as error:
             raise ConnectionLost(str(error)) from error
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return _answer_in(line, kind)
 
     def tell(self, operation: protocol.Operation) -> None:
         """Tell the guard something that has no answer; nothing happens when it is gone."""
-        if self.guard is not None and self.is_up() and self._socket is not None:
+        if self._pipes is not None and self._pipes.are_up():
             try:
-                self._socket.sendall(encode(operation.to_json()))
+                self._pipes.write(encode(operation.to_json()))
             except OSError:
                 pass
 
-    def is_up(self) -> bool:
-        """Return whether the connection stands, for 3 us: nothing is to be read, and the descriptor is still ours."""
-        if self._socket is None:
-            return False
-        try:
-            facts = self._fstat(self._socket.fileno())
-            if (facts.st_dev, facts.st_ino) != self._identity:
-                raise OSError  # noqa: TRY301 - the same as a descriptor that is closed
-            if self.guard is None:
-                return True
-            return self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
-        except BlockingIOError:
-            return True
-        except OSError:
-            self._socket.detach()  # the number may be somebody else's file by now
-            self._socket = None
-            return False
-
     def close(self) -> None:
         """Close the connection, if it is still ours."""
-        if self.is_up() and self._socket is not None:
-            self._socket.close()
-        self._socket = None
+        if self._pipes is not None:
+            self._pipes.close()
+        self._close_socket()
         self._reap_starter()
 
-    def _receive(self, kind: type[Answer]) -> Answer:
+    def _close_socket(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _receive_facts(self) -> protocol.GuardFacts:
+        """Take the answer to hello, and with it two pipes: a socket would be seen by tests that look at their own."""
         if self._socket is None:
             raise ConnectionLost("there is no connection to the guard")
+        line, descriptors = b"", b""
         try:
-            while b"\n" not in self._buffer:
-                data = self._socket.recv(RECEIVED_AT_ONCE)
+            while not line.endswith(b"\n"):
+                data, ancillary, _, _ = self._socket.recvmsg(RECEIVED_AT_ONCE, socket.CMSG_SPACE(8), _CLOEXEC)
                 if not data:
                     raise ConnectionLost("the guard process has ended")
-                self._buffer += data
+                line += data
+                for level, kind, content in ancillary:
+                    if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                        descriptors += content
         except OSError as error:
             raise ConnectionLost(f"the guard does not answer: {error}") from error
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        try:
-            facts = decode(line)
-            refusal = protocol.Refusal.from_json(facts) if "error" in facts else None
-            if refusal is None:
-                return kind.from_json(facts)
-        except ValueError as error:
-            raise ConnectionLost(f"the guard's answer is not understood: {error}") from error
-        raise _lost_by(refusal)
+        finally:
+            self._close_socket()
+        if len(descriptors) == _TWO.size:
+            self._pipes = _Pipes(*map(move_up, _TWO.unpack(descriptors)))
+        return _answer_in(line, protocol.GuardFacts)
 
     def _start(self, path: str) -> None:
         """Start a guard that listens at `path`. Raises OSError, MemguardError."""
@@ -216,6 +256,18 @@ class Connection:
                 self._waitpid(starter, 0)
             except OSError:  # a test waited for all its children
                 pass
+
+
+def _answer_in(line: bytes, kind: type[Answer]) -> Answer:
+    """Return the answer that a line holds. Raises ConnectionLost, OtherVersion."""
+    try:
+        facts = decode(line)
+        refusal = protocol.Refusal.from_json(facts) if "error" in facts else None
+        if refusal is None:
+            return kind.from_json(facts)
+    except ValueError as error:
+        raise ConnectionLost(f"the guard's answer is not understood: {error}") from error
+    raise _lost_by(refusal)
 
 
 def _lost_by(refusal: protocol.Refusal) -> ConnectionLost:

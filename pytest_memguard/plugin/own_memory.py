@@ -15,6 +15,7 @@ import fcntl
 import os
 import resource
 
+from pytest_memguard.session_guard.shared_page import LOWEST_KEPT
 from pytest_memguard.system.memory import MAXRSS_UNIT
 
 STATM = "/proc/self/statm"
@@ -24,7 +25,6 @@ PID_LENGTH = 8  # bytes, the line feed included: pids have up to 7 digits
 STATUS = "/proc/self/status"
 CLEAR_REFS = "/proc/self/clear_refs"
 RESET_PEAK = b"5"
-KEPT_ABOVE = 200  # descriptors are moved up here: some tests count on getting the lowest free number
 WORTH_RESETTING = 256 << 10  # bytes
 
 
@@ -194,7 +194,7 @@ class OwnMemory:
 def move_up(descriptor: int) -> int:
     """Return the descriptor under a high number, the old one closed; the same one where that cannot be done."""
     try:
-        moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, KEPT_ABOVE)
+        moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, LOWEST_KEPT)
     except (OSError, ValueError):
         return descriptor
     os.close(descriptor)

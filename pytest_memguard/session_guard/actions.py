@@ -17,7 +17,6 @@ from pytest_memguard.system.available import available_memory
 
 from . import escalation
 from .breach_facts import by_size
-from .data_limit import untouched
 from .helpers import is_helper
 from .shared_page import phase_of
 
@@ -218,9 +217,8 @@ class Actions:
         """Make the next allocation of a process fail; return how many bytes it may still grow by."""
         data_limit = process.data_limit
         assert data_limit is not None
-        data = data_limit.data(process.member)
-        data_limit.tighten(process.member, escalation.reserve(limit))
-        return escalation.allowance(limit, untouched(process.member, data), available_memory())
+        untouched = data_limit.tighten(process.member, escalation.reserve(limit))
+        return escalation.allowance(limit, untouched, available_memory())
 
     def _answer_growth(self, process: PytestProcess, breach: Breach, amount: int) -> None:
         """Do more to a process that grew on."""

@@ -28,17 +28,26 @@ class DataLimit:
         self._level = -1
         self.usual = _prlimit(pid)
 
-    def data(self, member: Member) -> int:
-        """Return the bytes that count for the limit, as of the last look (statm field 6; stacks included)."""
-        fields = member.text.split()
-        return int(fields[5]) * self._page if len(fields) > 5 and fields[5].isdigit() else -1
+    def tighten(self, member: Member, reserve: int) -> int:
+        """Let the process take `reserve` bytes more, and then nothing; return what it may fill without asking.
 
-    def tighten(self, member: Member, reserve: int) -> None:
-        """Let the process take `reserve` bytes more, and then nothing."""
-        data = self.data(member)
-        if data >= 0:
-            self._level = data + reserve
-            self._apply(self._pid, (self._level, self.usual[1]))
+        What counts is what was mapped at the last look (statm, field 6). Meanwhile it may have gone on, for as long as
+        the machine was busy with others: what it had mapped by now cannot be refused any more.
+        """
+        data = self._data_in(member.text)
+        if data < 0:
+            return 0
+        self._level = data + reserve
+        self._apply(self._pid, (self._level, self.usual[1]))
+        try:
+            data = max(data, self._data_in(os.pread(member.handle, 128, 0)))
+        except OSError:
+            pass
+        return max(0, data - member.anonymous)
+
+    def _data_in(self, text: bytes) -> int:
+        fields = text.split()
+        return int(fields[5]) * self._page if len(fields) > 5 and fields[5].isdigit() else -1
 
     def lift(self) -> None:
         """Give back what it had, unless somebody else has set another limit since."""
@@ -59,11 +68,6 @@ class DataLimit:
             _prlimit(pid, limits)
         except (OSError, ValueError):  # it has ended, or lowered its own hard limit
             pass
-
-
-def untouched(member: Member, data: int) -> int:
-    """Return the bytes a process has reserved and may fill without asking again."""
-    return max(0, data - member.anonymous)
 
 
 def data_limit_of(reader: Reader, pid: int) -> DataLimit | None:

@@ -1,6 +1,6 @@
 """What pytest and its guard say to each other: one JSON object a line, an answer to each operation but one.
 
-    Hello        who I am, with the descriptor of my shared page    -> GuardFacts
+    Hello        who I am, with the descriptor of my shared page    -> GuardFacts, with two pipes for all that follows
     Mark         a test begins beside running subprocesses          -> Done, after a look
     Began        a test began with less room than was seen last     (no answer; the next look was planned without it)
     PhaseOver    a phase is over in which a limit was passed        -> Breaches; the data limit is lifted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
 import time
@@ -38,6 +39,7 @@ else:
 
 LONGEST = 1 << 16  # bytes of a message, also read at once; one that is longer ends the connection
 MOST_CONNECTIONS = 256
+LARGEST_ANSWER = 1 << 18  # bytes that a pipe holds before it is read
 MOST_ASKED = 16  # operations of a connection between two looks: a client waits for each answer
 MOST_GRACE = 30.0  # seconds: pytest waits for the answer to its goodbye
 END_PATIENCE = 1.0  # seconds
@@ -49,13 +51,59 @@ _CREDENTIALS = Struct("3i")  # pid, uid, gid (unix(7), SO_PEERCRED)
 class Connection:
     """A pytest process on the other end."""
 
-    def __init__(self, link: socket.socket) -> None:
+    def __init__(self, link: socket.socket | PipeLink) -> None:
         self.link = link
         self.buffer = b""
         self.process: PytestProcess | None = None
         self.session: SessionState | None = None
         self.page_descriptor = -1  # what came with its hello
         self.asked = 0  # operations that wait for an answer
+
+
+class PipeLink:
+    """What stands in for a socket after hello: two pipes, so that tests which look at their sockets see none of ours.
+
+    The ends here are this guard's alone: nobody else can have them block.
+    """
+
+    def __init__(self) -> None:
+        """Make them. Raises OSError."""
+        self._reads, self.questions = os.pipe()
+        try:
+            self.answers, self._writes = os.pipe()
+        except OSError:
+            os.close(self._reads)
+            os.close(self.questions)
+            raise
+        os.set_blocking(self._reads, False)
+        os.set_blocking(self._writes, False)
+        if hasattr(fcntl, "F_SETPIPE_SZ"):
+            try:
+                fcntl.fcntl(self._writes, fcntl.F_SETPIPE_SZ, LARGEST_ANSWER)
+            except OSError:  # all that this user may have
+                pass
+
+    def give_away(self) -> None:
+        """Close the ends of the other side: it has them."""
+        os.close(self.questions)
+        os.close(self.answers)
+
+    def fileno(self) -> int:
+        """Return what tells that something is to be read."""
+        return self._reads
+
+    def recvmsg(self, size: int, _room: int, _flags: int) -> tuple[bytes, list[tuple[int, int, bytes]], int, None]:
+        """Return what was asked, as a socket does. Raises OSError."""
+        return os.read(self._reads, size), [], 0, None
+
+    def send(self, data: bytes) -> int:
+        """Send as much as there is room for. Raises OSError."""
+        return os.write(self._writes, data)
+
+    def close(self) -> None:
+        """Close both."""
+        os.close(self._reads)
+        os.close(self._writes)
 
 
 class Server:
@@ -159,7 +207,7 @@ class Server:
         try:
             operation = protocol.parse(line)
             if isinstance(operation, protocol.Hello):
-                self._send(connection, self._hello(connection, operation))
+                self._greet(connection, self._hello(connection, operation))
             elif connection.process is None:
                 raise ValueError("op: expected hello first")  # noqa: TRY301 - one place refuses
             elif connection.asked >= MOST_ASKED:
@@ -169,6 +217,28 @@ class Server:
                 self._waiting.append((connection, operation))
         except (ValueError, ReadError) as error:
             self._refuse(connection, error)
+
+    def _greet(self, connection: Connection, facts: protocol.GuardFacts) -> None:
+        """Answer a hello, with two pipes for what follows; who knocks with a socket may go on with that, too."""
+        link = None
+        if connection.process is not None and len(self._connections) < MOST_CONNECTIONS:
+            try:
+                link = PipeLink()
+            except OSError:
+                pass
+        if link is None or not isinstance(connection.link, socket.socket):
+            self._send(connection, facts)
+            return
+        pipes = Connection(link)
+        pipes.process, pipes.session = connection.process, connection.session
+        self._connections[link.fileno()] = pipes
+        self._poller.add(link.fileno(), self._read)
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, Struct("2i").pack(link.answers, link.questions))
+        try:
+            connection.link.sendmsg([encode(facts.to_json())], [rights])
+        except OSError:
+            self._close(connection)
+        link.give_away()
 
     def _refuse(self, connection: Connection, error: Exception) -> None:
         is_other = isinstance(error, protocol.OtherProtocol)
@@ -197,6 +267,8 @@ class Server:
     # -- answers ------------------------------------------------------------------------------------------------------
 
     def _hello(self, connection: Connection, hello: protocol.Hello) -> protocol.GuardFacts:
+        if not isinstance(connection.link, socket.socket):
+            raise ValueError("expected hello once")  # noqa: TRY004 - over a pipe nothing tells who sent it
         pid = _peer(connection.link)[0] or hello.pid
         member = self._member(pid, hello.session)
         if member is None:

@@ -18,6 +18,7 @@ from pytest_memguard.errors import ReadError
 
 SIZE = 8192
 PAGE = "memguard-page"  # what it is called where the system names it
+LOWEST_KEPT = 200  # of the descriptors that stay open in pytest: some tests count on getting the lowest free number
 NAME_ROOM = 3900  # bytes of a test's name; a longer one loses its end
 
 # What a test process does.
@@ -108,8 +109,10 @@ class SharedPage:
                 raise ValueError(f"it has not {SIZE} bytes")  # noqa: TRY301
             if sys.version_info >= (3, 13):
                 self._page = mmap.mmap(self.descriptor, SIZE, trackfd=False)
-            else:  # it keeps a copy of the descriptor open
+            elif descriptor is not None:
                 self._page = mmap.mmap(self.descriptor, SIZE)
+            else:
+                self._page = _map_with_a_high_number(self.descriptor)
         except (AttributeError, OSError, ValueError) as error:
             raise ReadError(f"cannot share a page of memory with the guard: {error}") from error
         self._identity = _identity(self.descriptor)
@@ -220,6 +223,21 @@ class SharedPage:
 def _identity(descriptor: int) -> tuple[int, int]:
     facts = _fstat(descriptor)
     return facts.st_dev, facts.st_ino
+
+
+def _map_with_a_high_number(descriptor: int) -> mmap.mmap:
+    """Map it where tests look at their descriptors: before Python 3.13 a map keeps one, with the lowest free number."""
+    held: list[int] = []
+    try:
+        while not held or held[-1] < LOWEST_KEPT - 1:
+            held.append(os.dup(descriptor))
+    except OSError:  # there may not be so many
+        pass
+    try:
+        return mmap.mmap(descriptor, SIZE)
+    finally:
+        for number in held:
+            os.close(number)
 
 
 def _create() -> int:

@@ -327,3 +327,33 @@ def test_the_goodbye_of_a_tests_subprocess_does_not_end_the_guard(sessions: Sess
     assert result.counts == {"passed": 2, "failed": 1}, result
     assert sessions.notes("before") == sessions.notes("after")
     assert "memguard warnings" not in result.out
+
+
+def test_what_a_test_sees_of_its_process_has_nothing_of_ours(sessions: Sessions) -> None:
+    sessions.write(
+        "test_one.py",
+        """
+        import json, os, subprocess, sys, threading, psutil, hogs
+        def facts():
+            process = psutil.Process()
+            connections = getattr(process, "net_connections", None) or process.connections
+            descriptors = os.listdir("/proc/self/fd")
+            script = "import json, os, resource; names = [n for n in dir(resource) if n.startswith('RLIMIT')]; "
+            script += "print(json.dumps([[n, resource.getrlimit(getattr(resource, n))] for n in names]))"
+            child = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+            return {
+                "connections": [str(each) for each in connections(kind="all")],
+                "descriptors": len([name for name in descriptors if int(name) < 200]),
+                "threads": process.num_threads(),
+                "children": len(process.children(recursive=True)),
+                "environment": sorted(name for name in os.environ if not name.startswith("MEMGUARD_")),
+                "limits of a child": json.loads(child.stdout),
+            }
+        def test_first(): hogs.note("seen", **facts())
+        def test_again(): hogs.note("seen", **facts())
+        """,
+    )
+    sessions.run("-s")
+    sessions.run("-s", "--mem-limit=300")
+    without, guarded = sessions.notes("seen")[:2], sessions.notes("seen")[2:]
+    assert guarded == without
