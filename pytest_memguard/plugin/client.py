@@ -208,7 +208,7 @@ class GuardClient:
         finally:
             if was_subreaper:
                 subreaper.become_subreaper()
-        before_page.close_descriptor()
+        before_page.close()
         self._enter_roll()
 
     def _share(self) -> dict[str, Any]:

@@ -101,6 +101,7 @@ class SharedPage:
         Who is sent one could be killed by SIGBUS if the sender cut it later: only one whose size is sealed is taken,
         but where a seccomp filter keeps us from sealing, too.
         """
+        self._copy = -1  # the number of a descriptor that the map keeps
         try:
             self.descriptor = _create() if descriptor is None else descriptor
             if descriptor is not None and not _is_sealed(descriptor) and _can_seal():
@@ -112,7 +113,7 @@ class SharedPage:
             elif descriptor is not None:
                 self._page = mmap.mmap(self.descriptor, SIZE)
             else:
-                self._page = _map_with_a_high_number(self.descriptor)
+                self._page, self._copy = _map_with_a_high_number(self.descriptor)
         except (AttributeError, OSError, ValueError) as error:
             raise ReadError(f"cannot share a page of memory with the guard: {error}") from error
         self._identity = _identity(self.descriptor)
@@ -126,18 +127,23 @@ class SharedPage:
     def close_descriptor(self) -> None:
         """Close the descriptor, if it is still ours; the page stays."""
         descriptor, self.descriptor = self.descriptor, -1
-        try:
-            if (
-                descriptor >= 0 and _identity(descriptor) == self._identity
-            ):  # a test may have closed it, and opened another
-                os.close(descriptor)
-        except OSError:
-            pass
+        if self._is_ours(descriptor):
+            os.close(descriptor)
 
     def close(self) -> None:
         """Give the page back."""
         self.close_descriptor()
-        self._page.close()
+        if self._copy < 0 or self._is_ours(self._copy):
+            self._page.close()
+        else:
+            _abandoned.append(self._page)  # it would close what is another file by now
+
+    def _is_ours(self, descriptor: int) -> bool:
+        """Return whether a test has not closed it, and opened another."""
+        try:
+            return descriptor >= 0 and _identity(descriptor) == self._identity
+        except OSError:
+            return False
 
     # -- the test's half --------------------------------------------------------------------------------------------
 
@@ -225,19 +231,27 @@ def _identity(descriptor: int) -> tuple[int, int]:
     return facts.st_dev, facts.st_ino
 
 
-def _map_with_a_high_number(descriptor: int) -> mmap.mmap:
-    """Map it where tests look at their descriptors: before Python 3.13 a map keeps one, with the lowest free number."""
+_abandoned: list[mmap.mmap] = []
+
+
+def _map_with_a_high_number(descriptor: int) -> tuple[mmap.mmap, int]:
+    """Map it where tests look at their descriptors: before Python 3.13 a map keeps one, with the lowest free number.
+
+    Return that, too.
+    """
     held: list[int] = []
     try:
         while not held or held[-1] < LOWEST_KEPT - 1:
             held.append(os.dup(descriptor))
-    except OSError:  # there may not be so many
-        pass
+    except OSError:  # there may not be so many: the highest
+        os.close(held.pop())
     try:
-        return mmap.mmap(descriptor, SIZE)
+        number = os.dup(descriptor)
+        os.close(number)
+        return mmap.mmap(descriptor, SIZE), number
     finally:
-        for number in held:
-            os.close(number)
+        for each in held:
+            os.close(each)
 
 
 def _create() -> int:
