@@ -244,7 +244,8 @@ def _map_with_a_high_number(descriptor: int) -> tuple[mmap.mmap, int]:
         while not held or held[-1] < LOWEST_KEPT - 1:
             held.append(os.dup(descriptor))
     except OSError:  # there may not be so many: the highest
-        os.close(held.pop())
+        if held:
+            os.close(held.pop())
     try:
         number = os.dup(descriptor)
         os.close(number)
