@@ -145,7 +145,10 @@ class Session:
             except UsageError as error:  # it was added after collection
                 wrong_marker = with_place(item, error)
         now = self._clock(time.CLOCK_MONOTONIC)
-        # What is held was read when the test before this was over: what pytest itself did since is little.
+        # What is held was read when the test before this was over: what pytest itself did since is little. But what a
+        # plugin held for a moment, in a report, would be taken for the test's.
+        if limit:
+            self.memory.begin()
         self._show(item.nodeid, limit, shared_page.SETUP, self.memory.held, now, line_of(item))
         self.test.wrong_marker = wrong_marker
         client = self.client

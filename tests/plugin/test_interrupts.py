@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import time
+
 from suites import linux
 
 pytestmark = linux
 
 SLOW_REPORTS = """
-import time, pytest
+import mmap, time, pytest
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     outcome = yield
     if outcome.get_result().failed:
-        for _ in range(40):
-            time.sleep(0.01)
+        block = mmap.mmap(-1, 120 << 20)
+        for at in range(0, 120 << 20, 4096):
+            block[at] = 1
+            if at & 0x3FFFFF == 0:
+                time.sleep(0.01)
 """
 ABOVE = """
 import mmap
@@ -49,7 +54,7 @@ def test_last(): pass
 
 
 def test_nothing_but_a_phase_of_the_test_is_interrupted_and_a_report_is_made(suite):
-    """A plugin takes a second for each report, in which the memory is still held; some instructions have no line."""
+    """A plugin takes time and memory for reports, in which the test's is still held; some instructions have no line."""
     suite.write(SLOW_REPORTS, "conftest.py")
     outcome = suite.run_source(ABOVE, "--mem-test-limit=50", env={"MEMGUARD_GRACE": "0.2"})
     assert "INTERNALERROR" not in outcome.out + outcome.err, outcome
@@ -78,7 +83,9 @@ def test_last(): pass
 
 
 def test_who_waits_on_or_starts_another_hog_is_interrupted_again_and_again(suite):
+    began = time.monotonic()
     outcome = suite.run_source(WAITING, "--mem-limit=200", env={"MEMGUARD_GRACE": "0.4"})
+    assert time.monotonic() - began < 55  # of 60 seconds that each would wait
     outcome.check(
         test_waits_in_its_clean_up_too="failed", test_starts_its_hog_again_and_again="failed", test_last="passed"
     )
