@@ -62,9 +62,10 @@ def test_the_command_sees_the_window_and_its_changes(open_terminal: OpenTerminal
     code = (
         "import os, signal\n"
         "def show(*_): print(*os.get_terminal_size(), flush=True)\n"
-        "signal.signal(signal.SIGWINCH, show)\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGWINCH})\n"
         "show()\n"
-        "signal.pause()"
+        "signal.sigwait({signal.SIGWINCH})\n"
+        "show()"
     )
     terminal = open_terminal(*MEMGUARD_TEST, *python(code))
     terminal.wait_for_text(f"{COLUMNS} {ROWS}")
