@@ -17,7 +17,7 @@ from pytest_memguard.engine.enforcer import Enforcer
 from pytest_memguard.engine.guard import Guard
 from pytest_memguard.engine.meter import Meter
 from pytest_memguard.environ import LIFELINE
-from pytest_memguard.outputs.console import Console
+from pytest_memguard.outputs.console import give_terminal_back
 from pytest_memguard.outputs.sinks import Sinks
 from pytest_memguard.system import memory, tmpfs
 from pytest_memguard.units import format_size
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pytest_memguard.engine.interfaces import Host
     from pytest_memguard.engine.low_memory import LowMemoryMonitor
     from pytest_memguard.engine.tree import Tree
+    from pytest_memguard.outputs.console import Console
     from pytest_memguard.outputs.notify.sink import NotificationSink
     from pytest_memguard.processes.model import Reader
     from pytest_memguard.system.terminal import TerminalState
@@ -142,9 +143,7 @@ class Assembly:
 
     def give_terminal_back(self, *, was_ours: bool = False) -> None:
         """Put the terminal back as it was found: who changed it was ended. `was_ours`: the job had it then."""
-        if self._terminal is not None:
-            console = Console(self._terminal.descriptor)
-            self._terminal.give_back(console.write, was_ours=was_ours)
+        give_terminal_back(self._terminal, was_ours=was_ours)
 
     def finish(self, outcome: events.Outcome, killed_for: Breach | None = None) -> None:
         """Tell the sinks how the run ended, and notify whoever wants to know; nothing of the tree is left by now."""

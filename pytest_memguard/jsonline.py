@@ -161,6 +161,7 @@ def _reader(kind: type[Kind], what: str) -> Callable[[dict[str, Any], str], Kind
 
 
 read_text = _reader(str, "a text")
+read_flag = _reader(bool, "true or false")
 read_items: Callable[[dict[str, Any], str], list[Any]] = _reader(list, "a list")
 read_object: Callable[[dict[str, Any], str], dict[str, Any]] = _reader(dict, "an object")
 

@@ -14,9 +14,8 @@ import time
 from .unix_socket import PREFIX, SPOOL
 
 LOCK = "lock"
-MEMBER = (
-    "member-"  # and its pid: begins the name of a file of a pytest process, for the guard that replaces a killed one
-)
+# With its pid, the name of a file of a pytest process, for the guard that replaces a killed one.
+MEMBER = "member-"
 NEVER_HELD = 24 * 60 * 60  # seconds from a folder that nobody holds, or a spool that nobody writes, to its removal
 _IDENTIFIER = frozenset("0123456789abcdef-")
 _SHORTEST = 16

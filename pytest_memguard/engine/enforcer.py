@@ -151,7 +151,7 @@ class Enforcer:
 
     def kill_all(self) -> Ending:
         """SIGKILL everyone, without asking: the guard's own end is near."""
-        return self.end(limit=0, grace=0.0, wait=_just_sleep, stopped=False)
+        return self.end(limit=0, grace=0.0, wait=just_sleep, stopped=False)
 
     def _ask_to_end(self, alive: list[Member], asked: set[Member], *, stopped: bool) -> None:
         fresh = [member for member in alive if member not in asked]
@@ -208,6 +208,7 @@ def no_reap() -> None:
     """Be the `reap` of who ends others' children."""
 
 
-def _just_sleep(seconds: float) -> bool:
+def just_sleep(seconds: float) -> bool:
+    """Be the `wait` of who has nothing else to look after."""
     time.sleep(seconds)
     return False

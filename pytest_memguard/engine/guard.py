@@ -488,18 +488,18 @@ class Guard:
         if not self._warned and self._is_near(reading) and self._has_room(reading):  # a sender takes 1 ms to start
             self._warned = True
             self._sinks.emit(events.WARNING, snapshot=self.snapshot(events.WARNING))
-        total = self._total(reading)
         if self._pace.is_due(reading.time):
             self._sinks.emit(events.SNAPSHOT, snapshot=self.snapshot(events.SNAPSHOT))
         elif (
             self._sinks.wants_changes()
-            and self._pace.is_change(reading.time, total, self._budget.limit)
+            and self._pace.may_tell_change(reading.time)  # adding up all members is for few looks
+            and self._pace.is_change(reading.time, self._total(reading), self._budget.limit)
             and self._has_room(reading, polling.RUSH)
         ):
             self._sinks.tell_change(self.snapshot(events.SNAPSHOT))
         else:
             return
-        self._pace.told(reading.time, total)
+        self._pace.told(reading.time, self._total(reading))
 
     def _is_near(self, reading: Reading) -> bool:
         """Return whether the warn level is reached; an upper bound is no reason for a warning."""

@@ -27,11 +27,13 @@ class SnapshotPace:
         """Return whether the interval is over."""
         return now >= self.next_at
 
+    def may_tell_change(self, now: float) -> bool:
+        """Return whether the last snapshot is old enough for one between two; asked before a total is reckoned."""
+        return now - self._told_at >= max(CHANGE_GAP, CHANGE_GAPS * (now - self._started))
+
     def is_change(self, now: float, total: int, limit: int) -> bool:
         """Return whether the total changed enough for a snapshot between two: a run may be over before the first."""
-        if now - self._told_at < max(CHANGE_GAP, CHANGE_GAPS * (now - self._started)):
-            return False
-        return abs(total - self._told_total) > CHANGE * limit
+        return self.may_tell_change(now) and abs(total - self._told_total) > CHANGE * limit
 
     def told(self, now: float, total: int) -> None:
         """Note that a snapshot was told; those that were missed are not made up for."""

@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 import select
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pytest_memguard.system.terminal import TerminalState
+
 PREFIX = "memguard: "
 ATOMIC = 512  # bytes; POSIX promises that a pipe reported writable takes PIPE_BUF >= 512 without blocking (poll(2))
 PATIENCE = 2.0  # seconds to get a post-mortem out to a reader that is slow
@@ -43,3 +47,9 @@ class Console:
     def is_terminal(self) -> bool:
         """Return whether the descriptor is a terminal."""
         return os.isatty(self.descriptor)
+
+
+def give_terminal_back(terminal: TerminalState | None, *, was_ours: bool = False) -> None:
+    """Put the terminal back as it was found, if there is one: who changed it was ended. See `TerminalState`."""
+    if terminal is not None:
+        terminal.give_back(Console(terminal.descriptor).write, was_ours=was_ours)

@@ -72,6 +72,14 @@ def name_of(number: int) -> str:
     return f"signal {number}"
 
 
+def try_send(reader: Reader, member: Member, number: int) -> None:
+    """Send a signal; nothing happens where that is not allowed (another user's process)."""
+    try:
+        send(reader, member, number)
+    except PermissionError:
+        pass
+
+
 def send(reader: Reader, member: Member, number: int) -> bool:
     """Send signal `number` to `member`; False when it is gone already.
 

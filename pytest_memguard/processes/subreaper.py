@@ -21,9 +21,8 @@ def is_subreaper() -> bool:
     from ctypes import byref, c_int  # late: the command's start
 
     answer = c_int(0)
-    function("prctl")(
-        _PR_GET_CHILD_SUBREAPER, byref(answer), 0, 0, 0
-    )  # an address given as an integer is cut to 32 bits
+    # An address given as an integer is cut to 32 bits.
+    function("prctl")(_PR_GET_CHILD_SUBREAPER, byref(answer), 0, 0, 0)
     return answer.value != 0
 
 

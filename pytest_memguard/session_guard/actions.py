@@ -181,7 +181,7 @@ class Actions:
         """End some subprocesses and all below them: SIGTERM, and after `grace` seconds SIGKILL."""
         chosen = process.accounting.with_descendants({each for each in process.subprocesses if each.pid in pids})
         for member in chosen:
-            self._send(member, signals.SIGTERM)
+            signals.try_send(self._reader, member, signals.SIGTERM)
         now = time.monotonic()
         self._ending.append((now + self._grace, process, chosen))
         while time.monotonic() < now + SOON and self._alive(chosen):
@@ -270,17 +270,11 @@ class Actions:
     def _alive(self, members: set[Member]) -> set[Member]:
         return {member for member in members if self._reader.state(member) not in ENDED}
 
-    def _send(self, member: Member, number: int) -> None:
-        try:
-            signals.send(self._reader, member, number)
-        except PermissionError:
-            pass
-
     def _interrupt(self, process: PytestProcess) -> None:
         """Ask for an exception inside the test: the handler of SIGURG looks at the page for which test it is meant."""
         process.guard_state.raise_for = phase_of(process.test.number, process.test.phase)
         process.page.tell(process.guard_state)
-        self._send(process.member, signals.SIGURG)
+        signals.try_send(self._reader, process.member, signals.SIGURG)
 
     def _kill_all(self, process: PytestProcess, members: set[Member]) -> None:
         """SIGKILL some members. No SIGTERM: the others stand still, or run without being looked at, meanwhile."""

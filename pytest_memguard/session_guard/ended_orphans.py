@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from pytest_memguard.processes.model import Member
 
     from .ownership import Ownership
-    from .pytest_process import PytestProcess
 
 PATIENCE = 0.25  # seconds: a child's own parent has so long to collect it, where it is not known whether it is one
 
@@ -56,13 +55,7 @@ class EndedOrphans:
             if ended != told:
                 process.page.tell_ended(ended)
                 if not set(ended) <= set(told):
-                    self._wake(process)
-
-    def _wake(self, process: PytestProcess) -> None:
-        try:
-            signals.send(self._reader, process.member, signals.SIGURG)
-        except PermissionError:
-            pass
+                    signals.try_send(self._reader, process.member, signals.SIGURG)
 
 
 def _is_in_doubt(ended: tuple[int, bool]) -> bool:

@@ -27,6 +27,7 @@ from pytest_memguard.jsonline import (
     JsonObject,
     decode,
     field,
+    read_flag,
     read_items,
     read_number,
     read_objects,
@@ -137,12 +138,6 @@ class PhaseOver(Operation):
     op = "over"
 
 
-def _read_flag(facts: dict[str, Any], key: str) -> bool:
-    if not isinstance(facts.get(key), bool):
-        raise ValueError(f"{key}: expected true or false")  # noqa: TRY004 - as all readers of fields
-    return facts[key] is True
-
-
 def _read_pairs(facts: dict[str, Any], key: str) -> list[tuple[float, float]]:
     pairs = [pair if isinstance(pair, list) else [] for pair in read_items(facts, key)]
     if not all([len(pair) == 2 for pair in pairs]):
@@ -201,7 +196,7 @@ class Goodbye(Operation):
 
     op = "goodbye"
     status: int = field(read_whole)
-    keeps: bool = field(_read_flag, default=False)
+    keeps: bool = field(read_flag, default=False)
 
 
 OPERATIONS: tuple[type[Operation], ...] = (

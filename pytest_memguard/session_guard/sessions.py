@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
-
 from pytest_memguard.breach import BY_KERNEL, BY_MEMGUARD, BY_UNKNOWN, KILLED_PYTEST, NOTHING, Death
-from pytest_memguard.engine.enforcer import Enforcer, no_reap
+from pytest_memguard.engine.enforcer import Enforcer, just_sleep, no_reap
 from pytest_memguard.engine.tree import Subtree
 from pytest_memguard.processes.model import ENDED
 
@@ -139,7 +137,7 @@ class Sessions:
 
     def _end(self, members: Subtree, grace: float) -> Ending:
         enforcer = Enforcer(members, self._reader, no_reap)
-        return enforcer.end(limit=self._guard.facts.limit, grace=grace, wait=_sleep, stopped=False, hurry=not grace)
+        return enforcer.end(limit=self._guard.facts.limit, grace=grace, wait=just_sleep, stopped=False, hurry=not grace)
 
     def helpers(self) -> list[Member]:
         """Return who still runs and ends by itself."""
@@ -178,11 +176,6 @@ class Sessions:
                 self._console.line(f"worker {process.name} (pid {process.member.pid}) {how(process.killed_for)}:")
                 for line in describe(process.killed_for):
                     self._console.line(line)
-
-
-def _sleep(seconds: float) -> bool:
-    time.sleep(seconds)
-    return False
 
 
 def _is_of_death(breach: Breach, process: PytestProcess) -> bool:

@@ -59,9 +59,8 @@ class TerminalState:
         if not is_ours and not was_ours:
             return
         if is_ours:
-            before = _signal.signal(
-                _signal.SIGTTOU, _signal.SIG_IGN
-            )  # or we would be stopped, outside of the foreground
+            # Or we would be stopped, outside of the foreground.
+            before = _signal.signal(_signal.SIGTTOU, _signal.SIG_IGN)
             try:
                 self._put_back()
             except (OSError, termios.error):  # it is gone

@@ -56,10 +56,9 @@ class RunSpec:
 
     def give_terminal_back(self) -> None:
         """Put the terminal back as it was found: who changed it was ended."""
-        if self.terminal_state is not None:
-            from pytest_memguard.outputs.console import Console  # late: the command's start
+        from pytest_memguard.outputs.console import give_terminal_back  # late: the command's start
 
-            self.terminal_state.give_back(Console(self.terminal_state.descriptor).write)
+        give_terminal_back(self.terminal_state)
 
 
 def _open_pid_list() -> PidList:

@@ -17,7 +17,7 @@ from errno import EPERM
 
 from pytest_memguard.environ import LIFELINE
 from pytest_memguard.errors import MemguardError
-from pytest_memguard.outputs.console import Console
+from pytest_memguard.outputs.console import Console, give_terminal_back
 from pytest_memguard.processes import signals
 from pytest_memguard.system.terminal import find, is_piped
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from pytest_memguard.config.settings import Settings
-    from pytest_memguard.system.terminal import TerminalState
 
     from .cli import Options
 
@@ -79,7 +78,7 @@ def watch(options: Options, settings: Settings) -> int:
 
     reading, writing = os.pipe()
     os.set_inheritable(reading, True)
-    terminal = find(os.getpid(), piped=is_piped(1))
+    terminal = find(os.getpid(), piped=is_piped(1))  # Ctrl-C is to end the watching whatever the last run has left
     log = os.path.realpath(settings.log) if settings.log else None
     changes = _changes(_Filter(watchfiles.DefaultFilter(ignore_dirs=IGNORED), log), stop)
     brake = Brake(time.monotonic())
@@ -95,7 +94,7 @@ def watch(options: Options, settings: Settings) -> int:
                 status = run.poll()
                 if status is not None:
                     brake.run_ended(now)
-                    _give_back(terminal)
+                    give_terminal_back(terminal)
                     _tell_end(console, status)
             changed = ignored.without(batch)
             if changed:
@@ -110,14 +109,14 @@ def watch(options: Options, settings: Settings) -> int:
             if paths and now >= due and (status is not None or not pause):
                 if status is None:
                     _end(run)
-                    _give_back(terminal)
+                    give_terminal_back(terminal)
                 run, status = _start(options, reading, give_back), None
                 brake.run_started(time.monotonic())
                 paths.clear()
     finally:
         if status is None:
             status = _wait_for_the_last(run, received)
-            _give_back(terminal)
+            give_terminal_back(terminal)
         os.close(writing)
     return exit_status.OVER_SIGNALS - status if status < 0 else status
 
@@ -188,12 +187,6 @@ def _start(options: Options, lifeline: int, give_back: Callable[[], object]) -> 
     environ = {**found_environment(), LIFELINE: str(lifeline)}
     # It takes no lock that another thread may hold, and the threads here are not Python's.
     return subprocess.Popen(words, env=environ, pass_fds=(lifeline,), preexec_fn=give_back)  # noqa: PLW1509
-
-
-def _give_back(terminal: TerminalState | None) -> None:
-    """Put the terminal back as the watching found it: Ctrl-C is to end it whatever the last run has left."""
-    if terminal is not None:
-        terminal.give_back(Console(terminal.descriptor).write)
 
 
 def _tell_end(console: Console, status: int) -> None:
